@@ -1,0 +1,184 @@
+// Package command is the command table and one file a command family: handlers
+// parse arguments, call engine/types on a transaction, and write the reply.
+package command
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairndb/cairn/cluster"
+	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/server/config"
+	"github.com/cairndb/cairn/server/resp"
+)
+
+// Flags say how a command is dispatched; their names are Redis's where Redis has them.
+type Flags uint32
+
+// Command flags. The second group is Cairn's own and is not shown by COMMAND.
+const (
+	Write Flags = 1 << iota
+	ReadOnly
+	DenyOOM
+	Admin
+	Fast
+	NoAuth
+	NoScript
+	Blocking
+	Loading
+	Stale
+	NoMulti
+	AllowBusy
+	NoAsyncLoading
+	SkipMonitor
+	SkipSlowlog
+	Asking
+	MayReplicate
+	MovableKeys
+	NoMandatoryKeys
+	Sentinel
+	Pubsub
+
+	// World takes the world lock (FLUSHALL, SWAPDB).
+	World
+	// Slow runs on a worker, never on the event loop (KEYS, SAVE, DEBUG SLEEP).
+	Slow
+	// Unlocked takes no transaction: connection and server commands.
+	Unlocked
+)
+
+// KeySpec says where a command's keys are, in the terms of COMMAND's key specifications.
+type KeySpec struct {
+	Flags []string // "RW", "ACCESS", "UPDATE", …
+	Notes string
+	// BeginIndex > 0, or BeginKeyword with its StartFrom.
+	BeginIndex   int
+	BeginKeyword string
+	StartFrom    int
+	// Range: LastKey (relative, -1 the last), Step, Limit. KeyNum: when KeyNumIdx/FirstKey are used instead.
+	LastKey, Step, Limit int
+	ByKeyNum             bool
+	KeyNumIdx, FirstKey  int
+}
+
+// Arg describes an argument for COMMAND DOCS.
+type Arg struct {
+	Name, Type, Token, Summary, Since, Display string
+	KeySpec                                    int // index, only when Type is "key"
+	Optional, Multiple, MultipleToken          bool
+	Args                                       []Arg
+}
+
+// Command is one row of the table.
+type Command struct {
+	Name       string // lower case; "config|get" for a subcommand
+	Arity      int    // as Redis: negative means at least
+	Flags      Flags
+	Keys       []KeySpec
+	Categories []string // ACL categories without '@'
+	Since      string
+	Complexity string
+	Group      string
+	Summary    string // our own words
+	Args       []Arg
+	Tips       []string
+	History    [][2]string
+	Sub        []*Command
+	Run        func(c *Ctx)
+	// GetKeys overrides Keys for commands whose keys cannot be declared.
+	GetKeys func(args [][]byte) (idx []int, err error)
+
+	Stats CallStats // counters for INFO commandstats
+}
+
+// CallStats are updated without locks.
+type CallStats struct {
+	Calls, Rejected, Failed, Micros atomic.Uint64
+}
+
+// Lookup finds a command by its name in any letter case; for a container command with args[1] it finds the subcommand.
+// It does not allocate.
+func Lookup(args [][]byte) (cmd *Command, container *Command) { panic("skeleton") }
+
+// KeysOf appends the indexes of args that are keys.
+func (c *Command) KeysOf(dst []int, args [][]byte) ([]int, error) { panic("skeleton") }
+
+// Ctx is what a handler gets: valid during the call only.
+type Ctx struct {
+	*Session
+	Node *Node
+	Cmd  *Command
+	Args [][]byte // Args[0] is the name as sent
+	Txn  *engine.Txn
+}
+
+// Key addresses args[i] in the session's database.
+func (c *Ctx) Key(i int) engine.Key { panic("skeleton") }
+
+// Fail writes err as a RESP error (engine.ErrReadOnly → MISCONF, types.ErrWrongType → WRONGTYPE, …).
+func (c *Ctx) Fail(err error) { panic("skeleton") }
+
+// Session is a client connection's state, without its socket.
+type Session struct {
+	ID                                 uint64
+	Out                                resp.Writer
+	DB                                 int
+	User                               string
+	Authed                             bool
+	Asking, ReadOnlyMode               bool // ASKING, READONLY
+	ReplyOff, ReplySkip, ReplySkipNext bool
+	InMulti, MultiFailed               bool
+	Queue                              []Queued
+	Watched                            map[WatchKey]struct{}
+	Dirty                              atomic.Bool // a watched key changed
+	NoEvict, NoTouch                   bool
+	CloseAfterReply                    bool
+
+	Addr, LAddr      string
+	Created          time.Time
+	LastActive       atomic.Int64 // unix ms
+	LastCmd          atomic.Pointer[Command]
+	QueryBuf, OutBuf atomic.Int64 // bytes held, for CLIENT LIST
+
+	// Kill closes the connection from any goroutine; set by server.
+	Kill func()
+
+	Mu                    sync.Mutex // guards the fields below, which other clients read (CLIENT LIST)
+	Name, LibName, LibVer string
+}
+
+// Queued is a command inside MULTI; its arguments are copies.
+type Queued struct {
+	Cmd  *Command
+	Args [][]byte
+}
+
+// WatchKey names a watched key by logical database.
+type WatchKey struct {
+	DB   int
+	Name string
+}
+
+// Node is the process-wide state that commands reach.
+type Node struct {
+	Store   *engine.Store
+	Cluster *cluster.Cluster // nil when cluster-enabled is no
+	Config  *config.Config
+	Clients *Clients
+	Started time.Time
+	RunID   string
+	// Shutdown asks the server to stop; set by server.
+	Shutdown func(save bool)
+}
+
+// View is the routing snapshot, also in standalone mode.
+func (n *Node) View() *cluster.View { panic("skeleton") }
+
+// Clients is the registry of sessions.
+type Clients struct{}
+
+func (r *Clients) Add(s *Session)              { panic("skeleton") }
+func (r *Clients) Remove(s *Session)           { panic("skeleton") }
+func (r *Clients) Each(fn func(*Session) bool) { panic("skeleton") }
+func (r *Clients) Len() int                    { panic("skeleton") }
