@@ -130,6 +130,11 @@ func (t *Txn) Put(k Key, h keys.Header, value []byte) error { panic("skeleton") 
 // Delete removes k and reports whether a live record was there. Sub-keys are reclaimed later.
 func (t *Txn) Delete(k Key) (bool, error) { panic("skeleton") }
 
+// Move makes the live record of from, with its expiry and its sub-keys, the record of to, and
+// reports whether there was one. Both keys lie in one slot; databases may differ. Only meta records are
+// written: the id moves along and stays alive. What to held before is gone as after Delete. Move of a key to itself changes nothing.
+func (t *Txn) Move(from, to Key) (bool, error) { panic("skeleton") }
+
 // NewID returns a fresh id for sub-keys in a slot.
 func (t *Txn) NewID(slot uint16) (uint64, error) { panic("skeleton") }
 
