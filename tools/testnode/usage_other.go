@@ -1,0 +1,16 @@
+//go:build !linux
+
+package testnode
+
+import (
+	"errors"
+	"os/exec"
+)
+
+func dieWithParent(*exec.Cmd) {}
+
+// Usage is known on Linux only.
+func (n *Node) Usage() (Usage, error) { return Usage{}, errors.ErrUnsupported }
+
+// ProcessUsage is known on Linux only.
+func ProcessUsage(int) (Usage, error) { return Usage{}, errors.ErrUnsupported }

@@ -1,0 +1,53 @@
+package wire
+
+import (
+	"bufio"
+	"strings"
+	"testing"
+)
+
+func TestReadValue(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"+OK\r\n":                                "+OK",
+		"-ERR no\r\n":                            "-ERR no",
+		":-7\r\n":                                ":-7",
+		"$3\r\na\r\n\r\n":                        `$"a\r\n"`,
+		"$-1\r\n":                                "$null",
+		"*-1\r\n":                                "*null",
+		"_\r\n":                                  "_null",
+		"*2\r\n:1\r\n*0\r\n":                     "*[:1 *[]]",
+		"%1\r\n+k\r\n,1.5\r\n":                   "%[+k ,1.5]",
+		"~2\r\n#t\r\n(123\r\n":                   "~[#t (123]",
+		"=5\r\ntxt:a\r\n":                        `="txt:a"`,
+		"+\r\n":                                  "+",
+		"?\r\n":                                  "error",
+		"$3\r\nabcd\r\n":                         "error",
+		"$-5\r\n":                                "error",
+		"+no\n":                                  "error",
+		strings.Repeat("*1\r\n", 100) + ":1\r\n": "error",
+	} {
+		v, err := ReadValue(bufio.NewReader(strings.NewReader(in)))
+		got := v.String()
+		if err != nil {
+			got = "error"
+		}
+		if got != want {
+			t.Errorf("%q: got %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestSortedAndEqual(t *testing.T) {
+	t.Parallel()
+	num := func(s string) Value { return Value{Kind: ':', Text: s} }
+	a := Value{Kind: '*', Elems: []Value{num("2"), num("1")}}
+	b := Value{Kind: '*', Elems: []Value{num("1"), num("2")}}
+	if a.Equal(b) || !a.Sorted().Equal(b) {
+		t.Errorf("got %s sorted to %s, want %s", a, a.Sorted(), b)
+	}
+	m := Value{Kind: '%', Elems: []Value{num("2"), num("x"), num("1"), num("y")}}
+	if got := m.Sorted().String(); got != "%[:1 :y :2 :x]" {
+		t.Errorf("sorted map %s", got)
+	}
+}
