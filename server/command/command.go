@@ -2,16 +2,7 @@
 // parse arguments, call engine/types on a transaction, and write the reply.
 package command
 
-import (
-	"sync"
-	"sync/atomic"
-	"time"
-
-	"github.com/cairndb/cairn/cluster"
-	"github.com/cairndb/cairn/engine"
-	"github.com/cairndb/cairn/server/config"
-	"github.com/cairndb/cairn/server/resp"
-)
+import "github.com/cairndb/cairn/engine"
 
 // Flags say how a command is dispatched; their names are Redis's where Redis has them.
 type Flags uint32
@@ -89,12 +80,7 @@ type Command struct {
 	// GetKeys overrides Keys for commands whose keys cannot be declared.
 	GetKeys func(args [][]byte) (idx []int, err error)
 
-	Stats CallStats // counters for INFO commandstats
-}
-
-// CallStats are updated without locks.
-type CallStats struct {
-	Calls, Rejected, Failed, Micros atomic.Uint64
+	Stats CallStats // counters for INFO commandstats and latencystats
 }
 
 // Lookup finds a command by its name in any letter case; for a container command with args[1] it finds the subcommand.
@@ -119,66 +105,7 @@ func (c *Ctx) Key(i int) engine.Key { panic("skeleton") }
 // Fail writes err as a RESP error (engine.ErrReadOnly → MISCONF, types.ErrWrongType → WRONGTYPE, …).
 func (c *Ctx) Fail(err error) { panic("skeleton") }
 
-// Session is a client connection's state, without its socket.
-type Session struct {
-	ID                                 uint64
-	Out                                resp.Writer
-	DB                                 int
-	User                               string
-	Authed                             bool
-	Asking, ReadOnlyMode               bool // ASKING, READONLY
-	ReplyOff, ReplySkip, ReplySkipNext bool
-	InMulti, MultiFailed               bool
-	Queue                              []Queued
-	Watched                            map[WatchKey]struct{}
-	Dirty                              atomic.Bool // a watched key changed
-	NoEvict, NoTouch                   bool
-	CloseAfterReply                    bool
+// All calls fn for every command in alphabetical order; subcommands are reached through Sub.
+func All(fn func(*Command)) { panic("skeleton") }
 
-	Addr, LAddr      string
-	Created          time.Time
-	LastActive       atomic.Int64 // unix ms
-	LastCmd          atomic.Pointer[Command]
-	QueryBuf, OutBuf atomic.Int64 // bytes held, for CLIENT LIST
-
-	// Kill closes the connection from any goroutine; set by server.
-	Kill func()
-
-	Mu                    sync.Mutex // guards the fields below, which other clients read (CLIENT LIST)
-	Name, LibName, LibVer string
-}
-
-// Queued is a command inside MULTI; its arguments are copies.
-type Queued struct {
-	Cmd  *Command
-	Args [][]byte
-}
-
-// WatchKey names a watched key by logical database.
-type WatchKey struct {
-	DB   int
-	Name string
-}
-
-// Node is the process-wide state that commands reach.
-type Node struct {
-	Store   *engine.Store
-	Cluster *cluster.Cluster // nil when cluster-enabled is no
-	Config  *config.Config
-	Clients *Clients
-	Started time.Time
-	RunID   string
-	// Shutdown asks the server to stop; set by server.
-	Shutdown func(save bool)
-}
-
-// View is the routing snapshot, also in standalone mode.
-func (n *Node) View() *cluster.View { panic("skeleton") }
-
-// Clients is the registry of sessions.
-type Clients struct{}
-
-func (r *Clients) Add(s *Session)              { panic("skeleton") }
-func (r *Clients) Remove(s *Session)           { panic("skeleton") }
-func (r *Clients) Each(fn func(*Session) bool) { panic("skeleton") }
-func (r *Clients) Len() int                    { panic("skeleton") }
+func equalFold(b []byte, lower string) bool { panic("skeleton") }

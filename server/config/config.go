@@ -2,6 +2,8 @@
 // Cairn's own directives beside them, CONFIG GET, SET and REWRITE. One table declares every directive.
 package config
 
+import "time"
+
 // Config is the live configuration of a node. Values are read through typed
 // getters that are cheap enough for the hot path (atomics); Set changes several at once or none.
 type Config struct{}
@@ -26,3 +28,12 @@ func (c *Config) Rewrite() error { panic("skeleton") }
 
 // OnChange registers fn, called after a Set that changed any of the named directives; an error from fn undoes the Set.
 func (c *Config) OnChange(names []string, fn func() error) { panic("skeleton") }
+
+// What the session commands read (config owner: fill in).
+
+func (c *Config) RequirePass() string                    { panic("skeleton") }
+func (c *Config) ClientQueryBufferLimit() int64          { panic("skeleton") }
+func (c *Config) SlowlogLogSlowerThan() time.Duration    { panic("skeleton") } // negative: off
+func (c *Config) SlowlogMaxLen() int                     { panic("skeleton") }
+func (c *Config) LatencyMonitorThreshold() time.Duration { panic("skeleton") } // 0: off
+func (c *Config) Databases() int                         { panic("skeleton") }

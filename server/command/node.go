@@ -1,0 +1,136 @@
+package command
+
+import (
+	"time"
+
+	"github.com/cairndb/cairn/cluster"
+	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/server/config"
+)
+
+// Node is the process-wide state that commands reach. It is made by NewNode.
+type Node struct {
+	Store   *engine.Store
+	Cluster *cluster.Cluster // nil when cluster-enabled is no
+	Config  *config.Config
+	Clients *Clients
+	Started time.Time
+	RunID   string
+
+	Stats   *Stats
+	Slowlog *Slowlog
+	Latency *Latency
+	Watches *Watches
+
+	// Shutdown asks the server to stop; set by server.
+	Shutdown func(save bool)
+
+	standalone *cluster.View
+}
+
+// NewNode ties a store, a configuration and a cluster (nil for none) together. Call it before the store has traffic: it
+// registers for the store's modifications.
+func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runID string) *Node {
+	n := &Node{
+		Store:   store,
+		Cluster: cl,
+		Config:  conf,
+		Clients: &Clients{},
+		Started: time.Now(),
+		RunID:   runID,
+		Stats:   &Stats{},
+		Slowlog: &Slowlog{},
+		Latency: &Latency{},
+		Watches: &Watches{store: store},
+	}
+	if cl == nil {
+		n.standalone = cluster.Standalone()
+	}
+	store.OnModify(n.Watches.modified)
+	return n
+}
+
+// View is the routing snapshot, also in standalone mode.
+func (n *Node) View() *cluster.View {
+	if n.Cluster == nil {
+		return n.standalone
+	}
+	return n.Cluster.View()
+}
+
+// Connect makes s a registered session in the state of a new connection. Its socket's fields are set before.
+func (n *Node) Connect(s *Session) {
+	s.User = DefaultUser
+	s.Authed = n.Config.RequirePass() == ""
+	s.Created = time.Now()
+	s.LastActive.Store(s.Created.UnixMilli())
+	n.Clients.Add(s)
+	s.publish()
+	n.Stats.Connections.Add(1)
+}
+
+// Disconnect undoes Connect; nothing of s is used afterwards.
+func (n *Node) Disconnect(s *Session) {
+	s.discard(n)
+	n.Clients.Remove(s)
+}
+
+// Authenticated says whether s may run commands that are not NoAuth.
+func (n *Node) Authenticated(s *Session) bool {
+	return s.Authed || n.Config.RequirePass() == ""
+}
+
+// Call runs c.Cmd's handler under the locks that dispatch took, undoes the writes of a command that replied with an
+// error, and keeps its statistics. EXEC runs each queued command through it.
+func (n *Node) Call(c *Ctx) {
+	reply := len(c.Out.Buf)
+	mark := 0
+	if c.Txn != nil {
+		mark = c.Txn.Mark()
+	}
+	start := time.Now()
+	c.LastCmd.Store(c.Cmd)
+	c.LastActive.Store(start.UnixMilli())
+
+	c.Cmd.Run(c)
+
+	took := time.Since(start)
+	failed := reply < len(c.Out.Buf) && c.Out.Buf[reply] == '-'
+	if failed {
+		if c.Txn != nil {
+			c.Txn.Rollback(mark)
+		}
+		n.Stats.countError(c.Out.Buf[reply+1:])
+	}
+	c.Cmd.Stats.record(took, failed)
+	n.observe(c, start, took)
+}
+
+// observe feeds the slow log and the latency monitor.
+func (n *Node) observe(c *Ctx, start time.Time, took time.Duration) {
+	if slow := n.Config.SlowlogLogSlowerThan(); slow >= 0 && took >= slow && c.Cmd.Flags&SkipSlowlog == 0 {
+		n.Slowlog.add(c, start, took, n.Config.SlowlogMaxLen())
+	}
+	if limit := n.Config.LatencyMonitorThreshold(); limit > 0 && took >= limit {
+		event := "command"
+		if c.Cmd.Flags&Fast != 0 {
+			event = "fast-command"
+		}
+		n.Latency.Add(event, took)
+	}
+}
+
+// Reject answers a command that dispatch refuses before it runs, with the text of an error reply. It fails the
+// transaction that s may be queueing. cmd is nil for an unknown one.
+func (n *Node) Reject(s *Session, cmd *Command, text string) {
+	s.flagMulti()
+	if cmd != nil {
+		cmd.Stats.Rejected.Add(1)
+		if cmd.Name == "exec" {
+			s.discard(n)
+			text = "EXECABORT Transaction discarded because of: " + text
+		}
+	}
+	n.Stats.countError([]byte(text))
+	s.Out.Error(text)
+}
