@@ -37,3 +37,33 @@ func (c *Config) SlowlogLogSlowerThan() time.Duration    { panic("skeleton") } /
 func (c *Config) SlowlogMaxLen() int                     { panic("skeleton") }
 func (c *Config) LatencyMonitorThreshold() time.Duration { panic("skeleton") } // 0: off
 func (c *Config) Databases() int                         { panic("skeleton") }
+
+// What server reads (config owner: fill in).
+
+func (c *Config) Port() int                               { panic("skeleton") } // 0: no TCP listener
+func (c *Config) Bind() []string                          { panic("skeleton") }
+func (c *Config) ProtectedMode() bool                     { panic("skeleton") }
+func (c *Config) TCPBacklog() int                         { panic("skeleton") }
+func (c *Config) UnixSocket() string                      { panic("skeleton") }
+func (c *Config) UnixSocketPerm() uint32                  { panic("skeleton") } // 0: as the umask says
+func (c *Config) MaxClients() int                         { panic("skeleton") }
+func (c *Config) Timeout() time.Duration                  { panic("skeleton") } // 0: none
+func (c *Config) TCPKeepAlive() time.Duration             { panic("skeleton") } // 0: none
+func (c *Config) ProtoMaxBulkLen() int64                  { panic("skeleton") }
+func (c *Config) ClientOutputLimit(class int) OutputLimit { panic("skeleton") } // ClassNormal, …
+func (c *Config) IOThreads() int                          { panic("skeleton") }
+func (c *Config) WorkerThreads() int                      { panic("skeleton") }
+
+// OutputLimit bounds the replies that wait for one client.
+type OutputLimit struct {
+	Hard, Soft int64 // bytes, 0 for no limit
+	// SoftFor is how long Soft may be exceeded.
+	SoftFor time.Duration
+}
+
+// Client classes, the index into output limits.
+const (
+	ClassNormal = iota
+	ClassReplica
+	ClassPubSub
+)
