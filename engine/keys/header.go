@@ -28,6 +28,11 @@ const (
 	EncodingInline Encoding = 0
 	// EncodingSpread holds the value in sub-keys under Header.ID: elements or chunks.
 	EncodingSpread Encoding = 1
+	// EncodingRaw is EncodingInline for a string that was changed in place (APPEND, SETRANGE, SETBIT):
+	// OBJECT ENCODING shows it as raw, however short.
+	EncodingRaw Encoding = 2
+	// EncodingText is EncodingInline for a string that INCRBYFLOAT wrote: never shown as int.
+	EncodingText Encoding = 3
 )
 
 // Header is the start of a meta record.
@@ -59,7 +64,7 @@ const (
 	knownFlags    = flagExpiry | flagID
 	minHeader     = 6
 	maxKnownType  = TypeStream
-	maxKnownStore = EncodingSpread
+	maxKnownStore = EncodingText
 )
 
 // MaxHeaderLen is the greatest length of an encoded header.

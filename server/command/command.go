@@ -79,16 +79,13 @@ type Command struct {
 	Run        func(c *Ctx)
 	// GetKeys overrides Keys for commands whose keys cannot be declared.
 	GetKeys func(args [][]byte) (idx []int, err error)
+	// KeyFlags are the flags of the keys of one request, for rows whose key specification says variable_flags.
+	KeyFlags func(args [][]byte) []string
+
+	subs map[string]*Command // Sub by the name behind "|"
 
 	Stats CallStats // counters for INFO commandstats and latencystats
 }
-
-// Lookup finds a command by its name in any letter case; for a container command with args[1] it finds the subcommand.
-// It does not allocate.
-func Lookup(args [][]byte) (cmd *Command, container *Command) { panic("skeleton") }
-
-// KeysOf appends the indexes of args that are keys.
-func (c *Command) KeysOf(dst []int, args [][]byte) ([]int, error) { panic("skeleton") }
 
 // Ctx is what a handler gets: valid during the call only.
 type Ctx struct {
@@ -98,14 +95,3 @@ type Ctx struct {
 	Args [][]byte // Args[0] is the name as sent
 	Txn  *engine.Txn
 }
-
-// Key addresses args[i] in the session's database.
-func (c *Ctx) Key(i int) engine.Key { panic("skeleton") }
-
-// Fail writes err as a RESP error (engine.ErrReadOnly → MISCONF, types.ErrWrongType → WRONGTYPE, …).
-func (c *Ctx) Fail(err error) { panic("skeleton") }
-
-// All calls fn for every command in alphabetical order; subcommands are reached through Sub.
-func All(fn func(*Command)) { panic("skeleton") }
-
-func equalFold(b []byte, lower string) bool { panic("skeleton") }

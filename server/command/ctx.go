@@ -1,0 +1,99 @@
+package command
+
+import (
+	"errors"
+
+	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/engine/types"
+	"github.com/cairndb/cairn/server/resp"
+)
+
+// Key addresses args[i] in the session's database.
+func (c *Ctx) Key(i int) engine.Key { return c.key(c.Args[i]) }
+
+func (c *Ctx) key(name []byte) engine.Key {
+	return engine.Key{Slot: keys.Slot(name), DB: c.Node.Store.DB(c.DB), Name: name}
+}
+
+// Fail writes err as a RESP error (engine.ErrReadOnly → MISCONF, types.ErrWrongType → WRONGTYPE, …).
+func (c *Ctx) Fail(err error) { c.Out.Error(ErrorText(err)) }
+
+// ErrorText is the RESP error that tells a client about err.
+func ErrorText(err error) string {
+	for _, e := range errorTexts {
+		if errors.Is(err, e.err) {
+			return e.text
+		}
+	}
+	switch {
+	case errors.Is(err, engine.ErrReadOnly):
+		return resp.ErrNotWritten + err.Error()
+	case errors.Is(err, engine.ErrUncertain):
+		return resp.ErrMayStand + err.Error()
+	}
+	return "ERR " + err.Error()
+}
+
+var errorTexts = []struct {
+	err  error
+	text string
+}{
+	{types.ErrWrongType, resp.ErrWrongType},
+	{types.ErrNotInteger, resp.ErrNotInt},
+	{types.ErrNotFloat, resp.ErrNotFloat},
+	{types.ErrOverflow, resp.ErrOverflow},
+	{types.ErrNaN, resp.ErrNaN},
+	{types.ErrNoKey, resp.ErrNoKey},
+	{types.ErrTooLong, resp.ErrTooLong},
+}
+
+// is reports whether args[i] is the word lower, in any letter case.
+func (c *Ctx) is(i int, lower string) bool { return equalFold(c.Args[i], lower) }
+
+func equalFold(b []byte, lower string) bool {
+	if len(b) != len(lower) {
+		return false
+	}
+	for i := range b {
+		x := b[i]
+		if x >= 'A' && x <= 'Z' {
+			x |= 0x20
+		}
+		if x != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// int parses args[i], or answers that it is no integer.
+func (c *Ctx) int(i int) (int64, bool) {
+	n, ok := types.ParseInt(c.Args[i])
+	if !ok {
+		c.Out.Error(resp.ErrNotInt)
+	}
+	return n, ok
+}
+
+func (c *Ctx) syntaxError() { c.Out.Error(resp.ErrSyntax) }
+
+// bool01 writes 1 or 0.
+func (c *Ctx) bool01(b bool) {
+	if b {
+		c.Out.Int(1)
+	} else {
+		c.Out.Int(0)
+	}
+}
+
+// help answers the HELP subcommand of a container command in the form redis-cli shows.
+func (c *Ctx) help(container string, lines ...string) {
+	c.Out.Array(len(lines) + 3)
+	c.Out.Simple(container + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
+	for _, line := range lines {
+		c.Out.Simple(line)
+	}
+	c.Out.Simple("HELP")
+	c.Out.Simple("    Prints this help.")
+}
