@@ -1,0 +1,321 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc64"
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// connections that a case uses: the first two run anything, the last one
+// never enters MULTI and does what needs that.
+const connections = 3
+
+type stepKind uint8
+
+const (
+	stepCommand stepKind = iota
+	stepRaw              // args[0] is sent as it is on a connection of its own; everything that comes back is compared
+	stepSilent           // args are a burst of space-separated commands of which exactly the last one answers
+	stepCross            // DUMP args[0] on each side, RESTORE it as args[1] on the other
+	stepScan             // iterate over the whole database with args as SCAN's options
+	stepRestart          // stop ("TERM") or kill ("KILL") both servers and start them again
+)
+
+// step is one thing done alike to both servers.
+type step struct {
+	kind stepKind
+	conn int
+	args []string
+}
+
+func (s step) String() string {
+	quoted := make([]string, len(s.args))
+	for i, a := range s.args {
+		if len(a) > 200 {
+			a = a[:200] + fmt.Sprintf("…(%d bytes)", len(a))
+		}
+		quoted[i] = strconv.Quote(a)
+	}
+	name := [...]string{"", "raw ", "silent ", "cross ", "scan ", "restart "}[s.kind]
+	return fmt.Sprintf("%d> %s%s", s.conn, name, strings.Join(quoted, " "))
+}
+
+// generator draws the steps of a case from its seed alone (and from the hour, for absolute times).
+type generator struct {
+	rng      *rand.Rand
+	families []*weighted
+	timed    bool // the command drawn has an expiry: its numbers must not be mutated
+	now      time.Time
+}
+
+func newGenerator(seed uint64, names []string) *generator {
+	g := &generator{rng: rand.New(rand.NewPCG(seed, 0)), now: time.Now().Truncate(time.Hour)}
+	for _, name := range names {
+		g.families = append(g.families, parsedFamilies[name])
+	}
+	return g
+}
+
+var parsedFamilies = func() map[string]*weighted {
+	parsed := make(map[string]*weighted)
+	for name, lines := range families {
+		parsed[name] = parseFamily(lines)
+	}
+	return parsed
+}()
+
+// steps draws a case of about n commands; restart puts a restart of the servers into its middle.
+func (g *generator) steps(n int, restart string) []step {
+	steps := []step{{conn: 1, args: []string{"HELLO", "3"}}}
+	for len(steps) < n {
+		if restart != "" && len(steps) >= n/2 {
+			steps = append(steps, step{kind: stepRestart, args: []string{restart}}, step{conn: 1, args: []string{"HELLO", "3"}})
+			restart = ""
+		}
+		switch p := g.rng.IntN(1000); {
+		case p < 20:
+			steps = append(steps, g.transaction()...)
+		case p < 24:
+			steps = append(steps, step{kind: stepRaw, args: []string{g.pick(rawRequests)}})
+		case p < 27:
+			steps = append(steps, step{kind: stepSilent, conn: connections - 1, args: []string{g.pick(silentBursts)}})
+		case p < 37:
+			steps = append(steps, step{kind: stepCross, conn: connections - 1, args: []string{g.draw("key"), g.draw("key")}})
+		case p < 41:
+			steps = append(steps, step{kind: stepScan, conn: connections - 1, args: g.scanOptions()})
+		default:
+			steps = g.burst(steps, g.rng.IntN(connections), 1+g.rng.IntN(8))
+		}
+	}
+	return steps
+}
+
+// burst appends commands for one connection, of which several may be sent at once.
+func (g *generator) burst(steps []step, conn, n int) []step {
+	for range n {
+		args := g.command()
+		if conn == connections-1 && changesQueue(args[0]) {
+			continue
+		}
+		steps = append(steps, step{conn: conn, args: args})
+	}
+	return steps
+}
+
+func changesQueue(name string) bool { return strings.EqualFold(name, "MULTI") }
+
+// transaction is WATCH, MULTI and EXEC on one connection with another one in between.
+func (g *generator) transaction() []step {
+	a := g.rng.IntN(2)
+	b := (a + 1 + g.rng.IntN(2)) % connections
+	var steps []step
+	add := func(conn int, args ...string) { steps = append(steps, step{conn: conn, args: args}) }
+	if g.rng.IntN(2) == 0 {
+		add(a, "WATCH", g.draw("key"), g.draw("key"))
+	}
+	if g.rng.IntN(3) == 0 {
+		steps = g.burst(steps, b, 1)
+	}
+	add(a, "MULTI")
+	steps = g.burst(steps, a, g.rng.IntN(6))
+	if g.rng.IntN(3) == 0 {
+		steps = g.burst(steps, b, 1+g.rng.IntN(2))
+	}
+	end := "EXEC"
+	if g.rng.IntN(6) == 0 {
+		end = "DISCARD"
+	}
+	add(a, end)
+	return steps
+}
+
+func (g *generator) scanOptions() []string {
+	var options []string
+	if g.rng.IntN(2) == 0 {
+		options = append(options, "COUNT", strconv.Itoa(1+g.rng.IntN(20)))
+	}
+	if g.rng.IntN(3) == 0 {
+		options = append(options, "MATCH", g.pick(globs))
+	}
+	if g.rng.IntN(4) == 0 {
+		options = append(options, "TYPE", "string")
+	}
+	return options
+}
+
+// command draws a command and, now and then, damages it.
+func (g *generator) command() []string {
+	family := g.families[g.rng.IntN(len(g.families))]
+	g.timed = false
+	args := family.pick(g.rng).expand(g, nil)
+	switch p := g.rng.IntN(100); {
+	case p < 2:
+		args = args[:1+g.rng.IntN(len(args))]
+	case p < 4:
+		args = append(args, g.draw("edge"))
+	case p < 6 && len(args) > 1:
+		args[1+g.rng.IntN(len(args)-1)] = g.draw("edge")
+	case p < 7 && len(args) > 2 && !g.timed:
+		i, j := 1+g.rng.IntN(len(args)-1), 1+g.rng.IntN(len(args)-1)
+		args[i], args[j] = args[j], args[i]
+	}
+	if unsafeCommand(args) {
+		return []string{"PING"}
+	}
+	return args
+}
+
+// unsafeCommand keeps a damaged command from being one that would end the comparison.
+func unsafeCommand(args []string) bool {
+	name := strings.ToLower(args[0])
+	if name == "client" && len(args) > 2 && strings.EqualFold(args[1], "reply") {
+		return slices.ContainsFunc(args[2:], func(a string) bool {
+			return strings.EqualFold(a, "off") || strings.EqualFold(a, "skip")
+		})
+	}
+	return name == "shutdown"
+}
+
+func (g *generator) pick(pool []string) string { return pool[g.rng.IntN(len(pool))] }
+
+// letterCase varies the letters of names and options.
+func (g *generator) letterCase(s string) string {
+	switch g.rng.IntN(6) {
+	case 0:
+		return strings.ToLower(s)
+	case 1:
+		b := []byte(strings.ToLower(s))
+		for i := range b {
+			if g.rng.IntN(2) == 0 {
+				b[i] = strings.ToUpper(string(b[i : i+1]))[0]
+			}
+		}
+		return string(b)
+	}
+	return s
+}
+
+// draw returns a value of the pool that a template's hole names.
+func (g *generator) draw(name string) string {
+	if pool, ok := pools[name]; ok {
+		return g.pick(pool)
+	}
+	switch name {
+	case "int":
+		return g.mixed(ints, func() string { return strconv.Itoa(g.rng.IntN(200) - 100) })
+	case "index":
+		return g.mixed(indexes, func() string { return strconv.Itoa(g.rng.IntN(60) - 20) })
+	case "offset":
+		return g.mixed(offsets, func() string { return strconv.Itoa(g.rng.IntN(50)) })
+	case "bitoffset":
+		return g.mixed(bitOffsets, func() string { return strconv.Itoa(g.rng.IntN(300)) })
+	case "number":
+		if g.rng.IntN(3) == 0 {
+			return g.draw("float")
+		}
+		return g.draw("int")
+	case "float":
+		return g.mixed(floats, func() string {
+			return strconv.FormatFloat((g.rng.Float64()-0.5)*1000, 'f', g.rng.IntN(12), 64)
+		})
+	case "value":
+		return g.value()
+	case "bittype":
+		return g.mixed(bitTypes, func() string { return g.pick([]string{"u", "i"}) + strconv.Itoa(1+g.rng.IntN(63)) })
+	case "bitpos":
+		return g.mixed(bitPositions, func() string {
+			return g.pick([]string{"", "#"}) + strconv.Itoa(g.rng.IntN(100))
+		})
+	case "command":
+		return g.letterCase(g.pick(commandNames))
+	case "dump":
+		return g.dump()
+	}
+	return g.time(name)
+}
+
+// mixed draws from a pool of special cases or calls usual, half and half.
+func (g *generator) mixed(pool []string, usual func() string) string {
+	if g.rng.IntN(2) == 0 {
+		return g.pick(pool)
+	}
+	return usual()
+}
+
+// time draws an expiry that lies so far ahead, or so surely in the past, that
+// its effect does not depend on when it is executed.
+func (g *generator) time(name string) string {
+	g.timed = true
+	if g.rng.IntN(4) == 0 {
+		return g.pick(times)
+	}
+	ahead := 100_000 + g.rng.Int64N(100_000_000)
+	switch name {
+	case "seconds":
+		return strconv.FormatInt(ahead, 10)
+	case "millis":
+		return strconv.FormatInt(ahead*1000, 10)
+	case "unix":
+		return strconv.FormatInt(g.now.Unix()+ahead, 10)
+	case "unixms":
+		return strconv.FormatInt((g.now.Unix()+ahead)*1000+g.rng.Int64N(1000), 10)
+	}
+	panic("no pool named " + name)
+}
+
+func (g *generator) value() string {
+	switch g.rng.IntN(8) {
+	case 0:
+		return g.draw("number")
+	case 1:
+		b := make([]byte, g.rng.IntN(70))
+		for i := range b {
+			b[i] = byte(g.rng.Uint32())
+		}
+		return string(b)
+	case 2:
+		return strings.Repeat(g.draw("word"), 1+g.rng.IntN(12))
+	case 3:
+		if g.rng.IntN(8) == 0 {
+			return strings.Repeat(g.pick([]string{"x", "ab", "\x00", "\xff\x0f"}), g.pickInt(bigLengths)/2)
+		}
+	}
+	return g.pick(values)
+}
+
+func (g *generator) pickInt(pool []int) int { return pool[g.rng.IntN(len(pool))] }
+
+// crcTable is the CRC-64 (Jones, reflected) that ends a DUMP payload.
+var crcTable = crc64.MakeTable(bits.Reverse64(0xad93d23594c935a9))
+
+// dump builds DUMP payloads of strings: plain ones and integers, with right and wrong versions and checksums.
+func (g *generator) dump() string {
+	var b []byte
+	if g.rng.IntN(2) == 0 {
+		s := g.draw("word")
+		b = append([]byte{0, byte(len(s))}, s...)
+	} else {
+		b = []byte{0, 0xC0, byte(g.rng.Uint32())}
+	}
+	version := uint16(10)
+	damage := g.rng.IntN(8)
+	if damage == 0 {
+		version = 999
+	}
+	b = binary.LittleEndian.AppendUint16(b, version)
+	sum := ^crc64.Update(^uint64(0), crcTable, b)
+	if damage == 1 {
+		sum++
+	}
+	b = binary.LittleEndian.AppendUint64(b, sum)
+	if damage == 2 {
+		b = b[:g.rng.IntN(len(b))]
+	}
+	return string(b)
+}

@@ -1,0 +1,437 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cairndb/cairn/tools/testnode"
+	"github.com/cairndb/cairn/tools/wire"
+)
+
+// maxBurst commands in a row are sent at once before their replies are read.
+const maxBurst = 16
+
+// closed stands for the reply of a server that ended the connection instead.
+var closed = wire.Value{Kind: '?', Text: "(connection closed)"}
+
+// server is one side of the comparison.
+type server struct {
+	node  *testnode.Node
+	conns [connections]*wire.Conn
+}
+
+func (s *server) dial(i int) error {
+	if s.conns[i] != nil {
+		s.conns[i].Close()
+	}
+	c, err := s.node.Dial()
+	if err == nil {
+		c.Timeout = 20 * time.Second
+		s.conns[i] = c
+	}
+	return err
+}
+
+func (s *server) dialAll() error {
+	for i := range s.conns {
+		if err := s.dial(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// difference is a step that the servers answered differently.
+type difference struct {
+	index        int // of the step; len(steps) for the state after the last
+	step         step
+	redis, cairn string
+}
+
+func (d *difference) String() string {
+	return fmt.Sprintf("%v\n  redis: %s\n  cairn: %s", d.step, shorten(d.redis), shorten(d.cairn))
+}
+
+func shorten(s string) string {
+	if len(s) > 800 {
+		return s[:800] + fmt.Sprintf("… (%d bytes)", len(s))
+	}
+	return s
+}
+
+// comparison runs steps on both servers.
+type comparison struct {
+	redis, cairn *server
+	queued       [connections][][]string // commands inside MULTI, by connection
+	commands     int                     // executed so far
+}
+
+// prepare empties both servers and opens new connections.
+func (c *comparison) prepare() error {
+	c.queued = [connections][][]string{}
+	for _, s := range []*server{c.redis, c.cairn} {
+		if err := s.dialAll(); err != nil {
+			return err
+		}
+		for _, args := range [][]string{{"FLUSHALL"}, {"CONFIG", "RESETSTAT"}} {
+			if _, err := s.conns[0].Must(args...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// runCase prepares, runs the steps and compares the state at the end.
+func (c *comparison) runCase(steps []step) (*difference, error) {
+	if err := c.prepare(); err != nil {
+		return nil, err
+	}
+	if d, err := c.run(steps, 0); d != nil || err != nil {
+		return d, err
+	}
+	return c.compareState(len(steps))
+}
+
+// run executes the steps; base is the index that the first one is reported under.
+func (c *comparison) run(steps []step, base int) (*difference, error) {
+	for i := 0; i < len(steps); {
+		n := burstLength(steps[i:])
+		d, err := c.runOne(steps[i : i+n])
+		if err != nil {
+			return nil, fmt.Errorf("%v: %w", steps[i], err)
+		}
+		if d != nil {
+			d.index += base + i
+			return d, nil
+		}
+		i += n
+		c.commands += n
+	}
+	return nil, nil
+}
+
+// burstLength is how many of the steps may be sent before a reply is read.
+func burstLength(steps []step) int {
+	n := 1
+	for n < len(steps) && n < maxBurst && steps[n].kind == stepCommand && steps[0].kind == stepCommand && steps[n].conn == steps[0].conn {
+		n++
+	}
+	return n
+}
+
+func (c *comparison) runOne(steps []step) (*difference, error) {
+	s := steps[0]
+	switch s.kind {
+	case stepRaw:
+		return c.runRaw(s)
+	case stepSilent:
+		return c.runSilent(s)
+	case stepCross:
+		return c.runCross(s)
+	case stepScan:
+		return c.runScan(s)
+	case stepRestart:
+		return nil, c.restart(s.args[0] == "KILL")
+	}
+	return c.runBurst(steps)
+}
+
+// runBurst sends commands on one connection to both servers and compares the replies.
+func (c *comparison) runBurst(steps []step) (*difference, error) {
+	conn := steps[0].conn
+	redis, err := c.redis.exchange(conn, steps)
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	cairn, err := c.cairn.exchange(conn, steps)
+	if err != nil {
+		return nil, fmt.Errorf("cairn: %w", err)
+	}
+	for i, s := range steps {
+		if !c.sameAnswer(conn, s.args, redis[i], cairn[i]) {
+			return &difference{i, s, redis[i].String(), cairn[i].String()}, nil
+		}
+	}
+	if redis[len(steps)-1].Equal(closed) {
+		return nil, errors.Join(c.redis.dial(conn), c.cairn.dial(conn))
+	}
+	return nil, nil
+}
+
+// exchange returns one reply for each step, closed for those that got none because the server ended the connection.
+func (s *server) exchange(conn int, steps []step) ([]wire.Value, error) {
+	c := s.conns[conn]
+	for _, st := range steps {
+		if err := c.Send(st.args...); err != nil {
+			return nil, err
+		}
+	}
+	// The server may have closed while the burst was being written: reading tells.
+	_ = c.Flush()
+	replies := make([]wire.Value, len(steps))
+	for i := range steps {
+		v, err := c.Receive()
+		switch {
+		case isClosed(err):
+			v = closed
+		case err != nil:
+			return nil, fmt.Errorf("%v: %w", steps[i], err)
+		}
+		replies[i] = v
+	}
+	return replies, nil
+}
+
+func isClosed(err error) bool {
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return false
+	}
+	var op *net.OpError
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op)
+}
+
+// sameAnswer compares replies, those inside EXEC's by the commands that were queued.
+func (c *comparison) sameAnswer(conn int, args []string, redis, cairn wire.Value) bool {
+	queued := c.queued[conn]
+	switch {
+	case redis.Kind == '+' && redis.Text == "QUEUED":
+		c.queued[conn] = append(queued, args)
+	case redis.IsError() && !strings.HasPrefix(redis.Text, "EXECABORT"):
+		// The queue stays, as after a nested MULTI.
+	case is(args, "exec"), is(args, "multi"), is(args, "discard"), is(args, "reset"), is(args, "quit"):
+		c.queued[conn] = nil
+	}
+	if is(args, "exec") && redis.Kind == '*' && cairn.Kind == '*' && len(queued) == len(redis.Elems) && len(redis.Elems) == len(cairn.Elems) {
+		for i, q := range queued {
+			if !agree(q, redis.Elems[i], cairn.Elems[i]) {
+				return false
+			}
+		}
+		return redis.Null == cairn.Null
+	}
+	return agree(args, redis, cairn)
+}
+
+func agree(args []string, redis, cairn wire.Value) bool {
+	return same(args, redis, cairn) || isIntended(args, redis, cairn)
+}
+
+// runRaw sends bytes on new connections, ends the sending side and compares all that comes back.
+func (c *comparison) runRaw(s step) (*difference, error) {
+	redis, err := rawExchange(c.redis.node, s.args[0])
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	cairn, err := rawExchange(c.cairn.node, s.args[0])
+	if err != nil {
+		return nil, fmt.Errorf("cairn: %w", err)
+	}
+	if redis != cairn {
+		return &difference{0, s, strconv.Quote(redis), strconv.Quote(cairn)}, nil
+	}
+	return nil, nil
+}
+
+func rawExchange(n *testnode.Node, request string) (string, error) {
+	c, err := n.Dial()
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	if err := c.SendRaw(request); err != nil {
+		return "", err
+	}
+	if err := c.Flush(); err != nil {
+		return "", err
+	}
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		// An error means that the server was faster; what it said is still there to read.
+		_ = half.CloseWrite()
+	}
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return "", err
+	}
+	reply, err := io.ReadAll(c.Conn)
+	if isClosed(err) {
+		err = nil
+	}
+	return string(reply), err
+}
+
+// runSilent sends a burst that answers once, and an ECHO that shows that it answered only once.
+func (c *comparison) runSilent(s step) (*difference, error) {
+	var burst []step
+	for _, line := range strings.Split(s.args[0], ";") {
+		burst = append(burst, step{args: strings.Split(line, " ")})
+	}
+	var got [2]string
+	for i, side := range []*server{c.redis, c.cairn} {
+		conn := side.conns[s.conn]
+		for _, b := range burst {
+			if err := conn.Send(b.args...); err != nil {
+				return nil, err
+			}
+		}
+		replies, err := side.exchange(s.conn, []step{{args: []string{"ECHO", "end"}}})
+		for err == nil && replies[0].Text != "end" && !replies[0].Equal(closed) {
+			got[i] += replies[0].String() + " "
+			replies[0], err = conn.Receive()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if got[0] != got[1] {
+		return &difference{0, s, got[0], got[1]}, nil
+	}
+	return nil, nil
+}
+
+// runCross moves a value from each server to the other one: what DUMP gives there RESTORE must take here.
+func (c *comparison) runCross(s step) (*difference, error) {
+	dump := step{conn: s.conn, args: []string{"DUMP", s.args[0]}}
+	redis, err := c.redis.exchange(s.conn, []step{dump})
+	if err != nil {
+		return nil, err
+	}
+	cairn, err := c.cairn.exchange(s.conn, []step{dump})
+	if err != nil {
+		return nil, err
+	}
+	if redis[0].Null != cairn[0].Null || redis[0].Kind != cairn[0].Kind {
+		return &difference{0, s, redis[0].String(), cairn[0].String()}, nil
+	}
+	if redis[0].Null || redis[0].Kind != '$' {
+		return nil, nil
+	}
+	a, err := c.redis.exchange(s.conn, restoreSteps(s, cairn[0].Text))
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.cairn.exchange(s.conn, restoreSteps(s, redis[0].Text))
+	if err != nil {
+		return nil, err
+	}
+	for i := range a {
+		if !a[i].Equal(b[i]) {
+			return &difference{0, s, a[i].String(), b[i].String()}, nil
+		}
+	}
+	return nil, nil
+}
+
+func restoreSteps(s step, payload string) []step {
+	return []step{
+		{conn: s.conn, args: []string{"RESTORE", s.args[1], "0", payload, "REPLACE"}},
+		{conn: s.conn, args: []string{"TYPE", s.args[1]}},
+		{conn: s.conn, args: []string{"GET", s.args[1]}},
+	}
+}
+
+// runScan iterates over all keys on both sides and compares them as sets.
+func (c *comparison) runScan(s step) (*difference, error) {
+	redis, err := c.redis.scan(s)
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	cairn, err := c.cairn.scan(s)
+	if err != nil {
+		return nil, fmt.Errorf("cairn: %w", err)
+	}
+	if !slices.Equal(redis, cairn) {
+		return &difference{0, s, fmt.Sprintf("%q", redis), fmt.Sprintf("%q", cairn)}, nil
+	}
+	return nil, nil
+}
+
+// scan returns the keys of a whole iteration, sorted and each once.
+func (s *server) scan(st step) ([]string, error) {
+	var keys []string
+	cursor := "0"
+	for range 100_000 {
+		v, err := s.conns[st.conn].Must(append([]string{"SCAN", cursor}, st.args...)...)
+		if err != nil {
+			return nil, err
+		}
+		if len(v.Elems) != 2 {
+			return nil, fmt.Errorf("SCAN replied %s", v)
+		}
+		keys = append(keys, v.Elems[1].Strings()...)
+		if cursor = v.Elems[0].Text; cursor == "0" {
+			slices.Sort(keys)
+			return slices.Compact(keys), nil
+		}
+	}
+	return nil, errors.New("SCAN does not end")
+}
+
+// restart ends both servers and starts them again with their data.
+func (c *comparison) restart(kill bool) error {
+	c.queued = [connections][][]string{}
+	for _, s := range []*server{c.redis, c.cairn} {
+		if err := s.node.Restart(kill); err != nil {
+			return err
+		}
+		if err := s.dialAll(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compareState compares all keys of the databases that a case may use.
+func (c *comparison) compareState(index int) (*difference, error) {
+	c.queued = [connections][][]string{}
+	if err := errors.Join(c.redis.dialAll(), c.cairn.dialAll()); err != nil {
+		return nil, err
+	}
+	for db := range 16 {
+		steps := []step{command("SELECT", strconv.Itoa(db)), command("DBSIZE"), command("KEYS", "*"), {kind: stepScan, args: []string{"COUNT", "3"}}}
+		if d, err := c.run(steps, index); d != nil || err != nil {
+			return d, err
+		}
+		keys, err := c.redis.conns[0].Must("KEYS", "*")
+		if err != nil {
+			return nil, err
+		}
+		if d, err := c.run(keySteps(keys.Strings()), index); d != nil || err != nil {
+			return d, err
+		}
+		if d, err := c.checkRandomKey(keys.Strings(), index); d != nil || err != nil {
+			return d, err
+		}
+	}
+	return nil, nil
+}
+
+func command(args ...string) step { return step{args: args} }
+
+func keySteps(keys []string) []step {
+	var steps []step
+	for _, k := range keys {
+		steps = append(steps, command("TYPE", k), command("GET", k), command("PEXPIRETIME", k), command("OBJECT", "ENCODING", k))
+	}
+	return steps
+}
+
+// checkRandomKey: whatever RANDOMKEY returns is a key, and one is returned when there is any.
+func (c *comparison) checkRandomKey(keys []string, index int) (*difference, error) {
+	for range 5 {
+		v, err := c.cairn.conns[0].Must("RANDOMKEY")
+		if err != nil {
+			return nil, err
+		}
+		if v.Null != (len(keys) == 0) || !v.Null && !slices.Contains(keys, v.Text) {
+			return &difference{index, command("RANDOMKEY"), fmt.Sprintf("one of %q", keys), v.String()}, nil
+		}
+	}
+	return nil, nil
+}
