@@ -62,16 +62,16 @@ func TestRedisAgainstItself(t *testing.T) {
 // TestFindsDifferences lets the tester find a real one and shrink it to the single command that shows it.
 func TestFindsDifferences(t *testing.T) {
 	t.Parallel()
-	a, b := testnode.StartRedis(t), testnode.StartRedis(t, "--databases", "8")
+	a, b := testnode.StartRedis(t), testnode.StartRedis(t, "--proto-max-bulk-len", "1mb")
 	c := &comparison{redis: &server{node: a}, cairn: &server{node: b}}
 	steps := newGenerator(1, []string{"strings"}).steps(200, "")
-	steps = append(steps, command("SELECT", "9"), command("GET", "k0"))
+	steps = append(steps, command("SETRANGE", "k0", "2000000", "x"), command("GET", "k0"))
 	d, err := c.runCase(steps)
 	if err != nil || d == nil {
 		t.Fatalf("found %v, %v", d, err)
 	}
 	short, d := c.shrink(steps, d, 20*time.Second)
-	if len(short) != 1 || short[0].args[0] != "SELECT" || !strings.Contains(d.String(), "out of range") {
+	if len(short) != 1 || short[0].args[0] != "SETRANGE" || !strings.Contains(d.String(), "exceeds maximum") {
 		t.Errorf("shrunk to %d steps ending with %v", len(short), d)
 	}
 }
@@ -81,7 +81,7 @@ func TestGeneratorIsRepeatable(t *testing.T) {
 	t.Parallel()
 	render := func() string {
 		var b strings.Builder
-		for _, s := range newGenerator(7, familyNames()).steps(500, "KILL") {
+		for _, s := range newGenerator(7, familyNames()).steps(5000, "KILL") {
 			b.WriteString(s.String() + "\n")
 		}
 		return b.String()
@@ -92,7 +92,7 @@ func TestGeneratorIsRepeatable(t *testing.T) {
 	}
 	for _, want := range []string{"restart", "cross", "scan", "raw"} {
 		if !strings.Contains(first, "> "+want) {
-			t.Errorf("no %s step in 500", want)
+			t.Errorf("no %s step in 5000", want)
 		}
 	}
 }
