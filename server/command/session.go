@@ -109,3 +109,9 @@ type Queued struct {
 	Cmd  *Command
 	Args [][]byte
 }
+
+// close ends the connection when the replies are sent.
+func (s *Session) close() {
+	s.CloseAfterReply = true
+	s.publish()
+}

@@ -18,6 +18,10 @@ func init() {
 	assemble(
 		stringCommands,
 		genericCommands,
+		connectionCommands,
+		clientCommands,
+		transactionCommands,
+		configCommands,
 	)
 }
 

@@ -22,7 +22,7 @@ var transactionCommands = []*Command{
 		Keys:       []KeySpec{{Flags: []string{"RO"}, BeginIndex: 1, LastKey: -1, Step: 1}},
 		Categories: []string{"transaction"}, Group: "transactions", Since: "2.2.0", Complexity: "O(1) for every key.",
 		Summary: "Makes the next EXEC fail if one of the keys changes before it.",
-		Args:    []Arg{{Name: "key", Type: "key", Multiple: true}}},
+		Args:    []Arg{keyArg("key", 0).many()}},
 	{Name: "unwatch", Arity: 1, Flags: NoScript | Loading | Stale | Fast | AllowBusy | Unlocked, Run: unwatch,
 		Categories: []string{"transaction"}, Group: "transactions", Since: "2.2.0", Complexity: "O(1)",
 		Summary: "Forgets the watched keys."},
