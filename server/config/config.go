@@ -97,18 +97,20 @@ type change struct {
 func (c *Config) plan(pairs [][2]string) ([]change, error) {
 	var changes []change
 	for _, p := range pairs {
-		if byName[strings.ToLower(p[0])] == nil {
+		d := byName[strings.ToLower(p[0])]
+		if d == nil {
 			return nil, message(fmt.Sprintf("Unknown option or number of arguments for CONFIG SET - '%s'", p[0]))
 		}
-	}
-	for _, p := range pairs {
-		d := byName[strings.ToLower(p[0])]
 		if err := c.settable(d); err != nil {
 			return nil, setError(p[0], err)
 		}
 		if slices.ContainsFunc(changes, func(ch change) bool { return strings.EqualFold(ch.name, p[0]) }) {
 			return nil, setError(p[0], errors.New("duplicate parameter"))
 		}
+		changes = append(changes, change{name: p[0], d: d})
+	}
+	for i, p := range pairs {
+		d := changes[i].d
 		args := []string{p[1]}
 		if d.splits() && p[1] != "" {
 			args = strings.Split(p[1], " ")
@@ -117,13 +119,13 @@ func (c *Config) plan(pairs [][2]string) ([]change, error) {
 		if err != nil {
 			return nil, setError(p[0], err)
 		}
-		changes = append(changes, change{p[0], d, &v})
+		changes[i].v = &v
 	}
 	return changes, nil
 }
 
 // splits says whether CONFIG SET divides the value into words.
-func (d *Directive) splits() bool { return d.Kind == List && d.Name != "dir" }
+func (d *Directive) splits() bool { return d.Kind == List && d.Flags&Whole == 0 }
 
 func (c *Config) settable(d *Directive) error {
 	if d.Flags&Protected != 0 && c.value(protectedConfigs).text != "yes" {

@@ -37,6 +37,8 @@ const (
 	Protected
 	// Percent lets a memory value be a percentage, kept as a negative number.
 	Percent
+	// Whole values of a List are not divided into words by CONFIG SET.
+	Whole
 )
 
 // Directive is one row of the table.
@@ -168,27 +170,30 @@ func (d *Directive) parseEnum(s string) (value, error) {
 func (d *Directive) parseMemory(s string) (value, error) {
 	if p, ok := strings.CutSuffix(s, "%"); ok && d.Flags&Percent != 0 {
 		if n, ok := parseInt(p); ok && n >= 0 {
+			if n > 100 {
+				return value{}, errors.New("percentage argument must be less or equal to 100")
+			}
 			v, err := d.bounded(-n)
 			v.text = p + "%"
 			return v, err
 		}
 	}
 	n, ok := parseSize(s)
+	if ok && n > math.MaxInt64 {
+		return value{}, d.outside()
+	}
 	if !ok && d.Flags&Percent != 0 {
 		return value{}, errors.New("argument must be a memory or percent value")
 	}
 	if !ok {
 		return value{}, errors.New("argument must be a memory value")
 	}
-	return d.bounded(n)
+	return d.bounded(int64(n))
 }
 
 func (d *Directive) bounded(n int64) (value, error) {
 	if n < d.Min || n > d.Max {
-		if d.Kind == Octal {
-			return value{}, fmt.Errorf("argument must be between %o and %o inclusive", d.Min, d.Max)
-		}
-		return value{}, fmt.Errorf("argument must be between %d and %d inclusive", d.Min, d.Max)
+		return value{}, d.outside()
 	}
 	base := 10
 	if d.Kind == Octal {
@@ -197,27 +202,38 @@ func (d *Directive) bounded(n int64) (value, error) {
 	return value{text: strconv.FormatInt(n, base), num: n}, nil
 }
 
+func (d *Directive) outside() error {
+	if d.Kind == Octal {
+		return fmt.Errorf("argument must be between %o and %o inclusive", d.Min, d.Max)
+	}
+	return fmt.Errorf("argument must be between %d and %d inclusive", d.Min, d.Max)
+}
+
 // parseInt accepts what Redis's string2ll does: no spaces, plus signs or leading zeros.
 func parseInt(s string) (int64, bool) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	return n, err == nil && strconv.FormatInt(n, 10) == s
 }
 
-// parseSize reads a byte count with an optional unit (k, kb, m, mb, g, gb, b; any letter case), as redis.conf writes them.
-func parseSize(s string) (int64, bool) {
+// parseSize reads a byte count with an optional unit (k, kb, m, mb, g, gb, b; any letter case), as redis.conf writes
+// them. No digits mean 0, as in Redis.
+func parseSize(s string) (uint64, bool) {
 	digits := strings.TrimRight(s, "bBkKmMgG")
 	mul, ok := units[strings.ToLower(s[len(digits):])]
 	if !ok {
 		return 0, false
 	}
-	n, err := strconv.ParseUint(digits, 10, 63)
-	if err != nil || n > math.MaxInt64/uint64(mul) {
+	if digits == "" {
+		return 0, true
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil || n > math.MaxUint64/mul {
 		return 0, false
 	}
-	return int64(n) * mul, true
+	return n * mul, true
 }
 
-var units = map[string]int64{
+var units = map[string]uint64{
 	"": 1, "b": 1,
 	"k": 1000, "kb": 1 << 10,
 	"m": 1000 * 1000, "mb": 1 << 20,

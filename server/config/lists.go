@@ -33,6 +33,18 @@ func parseDir(args []string, _ value) (value, error) {
 	return value{text: dir}, err
 }
 
+// Redis takes any hz and uses one within these bounds.
+const minHZ, maxHZ = 1, 500
+
+func parseHZ(args []string, _ value) (value, error) {
+	v, err := number("", "", 0, maxInt, 0).parse(args, value{})
+	if err != nil {
+		return v, err
+	}
+	n := min(max(v.num, minHZ), maxHZ)
+	return value{text: strconv.FormatInt(n, 10), num: n}, nil
+}
+
 // parseSave reads pairs of seconds and changes, or "" for none.
 func parseSave(args []string, _ value) (value, error) {
 	if len(args) == 1 && args[0] == "" {
@@ -98,10 +110,7 @@ func parsePercentiles(args []string, _ value) (value, error) {
 			return value{}, errors.New("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]")
 		}
 		ps = append(ps, p)
-		texts = append(texts, strconv.FormatFloat(p, 'g', 17, 64))
-	}
-	for i, p := range ps {
-		texts[i] = strconv.FormatFloat(p, 'f', -1, 64)
+		texts = append(texts, strconv.FormatFloat(p, 'f', -1, 64))
 	}
 	return value{text: strings.Join(texts, " "), data: ps}, nil
 }
@@ -188,6 +197,9 @@ var classNames = []string{"normal", "slave", "pubsub"}
 
 // parseOutputLimits reads "class hard soft seconds" one or more times; classes that are not named keep their limits.
 func parseOutputLimits(args []string, old value) (value, error) {
+	if len(args) == 1 && args[0] == "" {
+		return old, nil
+	}
 	if len(args) == 0 || len(args)%4 != 0 {
 		return value{}, message("Wrong number of arguments in buffer limit configuration.")
 	}
@@ -204,10 +216,10 @@ func parseOutputLimits(args []string, old value) (value, error) {
 		hard, ok1 := parseSize(args[i+1])
 		soft, ok2 := parseSize(args[i+2])
 		sec, err := strconv.ParseInt(args[i+3], 10, 32)
-		if !ok1 || !ok2 || err != nil || sec < 0 {
+		if !ok1 || !ok2 || hard > maxLong || soft > maxLong || err != nil || sec < 0 {
 			return value{}, message("Error in hard, soft or soft_seconds setting in buffer limit configuration.")
 		}
-		limits[class] = OutputLimit{hard, soft, time.Duration(sec) * time.Second}
+		limits[class] = OutputLimit{int64(hard), int64(soft), time.Duration(sec) * time.Second}
 	}
 	var words []string
 	for i, l := range limits {

@@ -89,7 +89,7 @@ func (c *Config) lines(d *Directive) []string {
 		return grouped(d.Name, words, 4)
 	case d.Name == "save" && len(words) > 0:
 		return grouped(d.Name, words, 2)
-	case d.splits() && len(words) > 0 && d.Name != "notify-keyspace-events":
+	case d.splits() && len(words) > 0:
 		return []string{d.Name + " " + v.text}
 	case d.Kind == Memory && d.Flags&Percent == 0:
 		return []string{d.Name + " " + formatSize(v.num)}
@@ -105,7 +105,7 @@ func grouped(name string, words []string, n int) []string {
 		if n == 4 {
 			for i := 1; i <= 2; i++ {
 				size, _ := parseSize(group[i])
-				group[i] = formatSize(size)
+				group[i] = formatSize(int64(size))
 			}
 		}
 		lines = append(lines, name+" "+strings.Join(group, " "))

@@ -27,7 +27,7 @@ var network = []*Directive{
 }
 
 var general = []*Directive{
-	boolean("daemonize", "no", 0).checked(refuseYes("Cairn does not put itself into the background: let a supervisor start it (systemd, runit, a container), or the shell: cairn server … &")),
+	boolean("daemonize", "no", 0).checked(refuseYes("Cairn does not put itself into the background: let a supervisor start it (systemd, runit, a container), or the shell: cairn server ... &")),
 	choice("supervised", "no", "upstart systemd auto no", Ignored),
 	text("pidfile", "", 0),
 	choice("loglevel", "notice", "debug verbose notice warning nothing", Hot),
@@ -40,8 +40,8 @@ var general = []*Directive{
 	boolean("set-proc-title", "yes", Ignored),
 	text("proc-title-template", "{title} {listen-addr} {server-mode}", Hot|Ignored),
 	text("locale-collate", "", Hot|Ignored),
-	list("dir", ".", parseDir, Protected),
-	number("hz", "10", 0, maxInt, Hot),
+	list("dir", ".", parseDir, Protected|Whole),
+	list("hz", "10", parseHZ, Hot|Whole),
 	boolean("dynamic-hz", "yes", Hot|Ignored),
 	number("active-expire-effort", "1", 1, 10, Hot),
 	list("shutdown-on-sigint", "default", parseShutdown, Hot|Ignored),
@@ -60,7 +60,7 @@ var general = []*Directive{
 	boolean("latency-tracking", "yes", Hot),
 	list("latency-tracking-info-percentiles", "50 99 99.9", parsePercentiles, Hot),
 	number("busy-reply-threshold", "5000", 0, maxLong, Hot|Ignored).alias("lua-time-limit"),
-	list("notify-keyspace-events", "", parseNotify, Hot|Ignored),
+	list("notify-keyspace-events", "", parseNotify, Hot|Ignored|Whole),
 }
 
 var engineOwn = []*Directive{
