@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/cairndb/cairn/server/glob"
 )
 
 // Config is the live configuration of a node. Values are read through typed
@@ -56,7 +58,7 @@ func (c *Config) value(d *Directive) *value { return c.values[index[d]].Load() }
 func (c *Config) Get(patterns []string) [][2]string {
 	var out [][2]string
 	for name, d := range byName {
-		if slices.ContainsFunc(patterns, func(p string) bool { return match(strings.ToLower(p), name) }) {
+		if slices.ContainsFunc(patterns, func(p string) bool { return glob.Match([]byte(p), []byte(name), true) }) {
 			out = append(out, [2]string{name, c.value(d).text})
 		}
 	}

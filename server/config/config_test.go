@@ -225,9 +225,3 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
-
-func FuzzMatch(f *testing.F) {
-	f.Add("*a[b-", "xab")
-	f.Add(`\`, `\`)
-	f.Fuzz(func(_ *testing.T, pattern, s string) { match(pattern, s) })
-}

@@ -20,7 +20,8 @@ var ranks = map[string]int{
 	"engine/log":      0,
 	"cluster/slotmap": 0,
 	"server/resp":     0,
-	"server/config":   0,
+	"server/glob":     0,
+	"server/config":   1,
 	"engine":          1,
 	"engine/types":    2,
 	"engine/rdb":      3,
@@ -41,7 +42,7 @@ var ranks = map[string]int{
 const outside = 9
 
 // bare packages stay free of everything but the standard library.
-var bare = []string{"engine/keys", "cluster/slotmap", "server/config"}
+var bare = []string{"engine/keys", "cluster/slotmap", "server/glob"}
 
 type pkg struct {
 	ImportPath string
