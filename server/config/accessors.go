@@ -69,6 +69,9 @@ var (
 	blockCacheSize    = intOf("block-cache-size")
 	recordCacheSize   = intOf("record-cache-size")
 	memtableSize      = intOf("memtable-size")
+	memtableCount     = intOf("memtable-count")
+	storeOpenFiles    = intOf("store-open-files")
+	replBacklogSize   = intOf("repl-backlog-size")
 	memoryLimit       = intOf("memory-limit")
 	compactionThreads = intOf("compaction-threads")
 	compression       = textOf("compression")
@@ -227,13 +230,22 @@ func (c *Config) RecordCacheSize() int64 { return recordCacheSize.of(c) }
 // MemtableSize is the size of one memtable, in bytes.
 func (c *Config) MemtableSize() int64 { return memtableSize.of(c) }
 
+// MemtableCount is how many memtables may wait to be flushed before writes have to wait.
+func (c *Config) MemtableCount() int { return int(memtableCount.of(c)) }
+
+// StoreOpenFiles bounds the files of the store that are kept open.
+func (c *Config) StoreOpenFiles() int { return int(storeOpenFiles.of(c)) }
+
+// ReplBacklogSize is how much of the log is kept although a restart does not need it, in bytes.
+func (c *Config) ReplBacklogSize() int64 { return replBacklogSize.of(c) }
+
 // MemoryLimit is the soft limit of the Go heap, in bytes; 0 derives one from the caches.
 func (c *Config) MemoryLimit() int64 { return memoryLimit.of(c) }
 
 // CompactionThreads bounds concurrent compactions.
 func (c *Config) CompactionThreads() int { return int(compactionThreads.of(c)) }
 
-// Compression is "none", "snappy", "minlz" or "zstd".
+// Compression is "none", "fastest", "balanced" or "good".
 func (c *Config) Compression() string { return compression.of(c) }
 
 // LogSegmentSize is the size of one file of the log, in bytes.

@@ -27,7 +27,7 @@ var differs = map[string]string{
 	"loglevel":                  "Redis 7.2 has a level more",
 	"pidfile":                   "Redis writes one",
 	"jemalloc-bg-thread":        "as activedefrag",
-	"databases":                 "the engine's limit is 256",
+	"databases":                 "the engine's limit is 128",
 	"oom-score-adj-values":      "Redis applies it to the process",
 	"oom-score-adj":             "Redis applies it to the process",
 	"repl-backlog-size":         "Redis rounds it up to what it allocates",

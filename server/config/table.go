@@ -35,7 +35,7 @@ var general = []*Directive{
 	boolean("syslog-enabled", "no", 0).checked(refuseYes("Cairn does not write to syslog: leave logfile empty and let the supervisor collect standard output")),
 	text("syslog-ident", "redis", Ignored),
 	choice("syslog-facility", "local0", "user local0 local1 local2 local3 local4 local5 local6 local7", Ignored),
-	number("databases", "16", 1, 256, 0),
+	number("databases", "16", 1, 128, 0),
 	boolean("always-show-logo", "no", Ignored),
 	boolean("set-proc-title", "yes", Ignored),
 	text("proc-title-template", "{title} {listen-addr} {server-mode}", Hot|Ignored),
@@ -65,13 +65,15 @@ var general = []*Directive{
 
 var engineOwn = []*Directive{
 	memory("block-cache-size", "256mb", 8<<20, maxLong, Own),
-	memory("record-cache-size", "64mb", 0, maxLong, Own),
+	memory("record-cache-size", "128mb", 0, maxLong, Own),
 	memory("memtable-size", "64mb", 1<<20, 2<<30, Own),
+	number("memtable-count", "4", 2, 64, Own),
 	memory("memory-limit", "0", 0, maxLong, Own),
 	number("compaction-threads", "2", 1, 64, Own),
-	choice("compression", "snappy", "none snappy minlz zstd", Own),
+	number("store-open-files", "1000", 64, maxInt, Own),
+	choice("compression", "fastest", "none fastest balanced good", Own),
 	memory("log-segment-size", "64mb", 1<<20, 4<<30, Own),
-	memory("free-space-reserve", "256mb", 0, maxLong, Own),
+	memory("free-space-reserve", "256mb", 1, maxLong, Hot|Own),
 }
 
 var persistence = []*Directive{
@@ -146,7 +148,7 @@ var replication = []*Directive{
 	number("replica-priority", "100", 0, maxInt, Hot|Ignored).alias("slave-priority"),
 	number("min-replicas-to-write", "0", 0, maxInt, Hot|Ignored).alias("min-slaves-to-write"),
 	number("min-replicas-max-lag", "10", 0, maxInt, Hot|Ignored).alias("min-slaves-max-lag"),
-	memory("repl-backlog-size", "1mb", 1, maxLong, Hot|Ignored),
+	memory("repl-backlog-size", "1mb", 1, maxLong, Hot),
 	number("repl-backlog-ttl", "3600", 0, maxLong, Hot|Ignored),
 	number("repl-timeout", "60", 1, maxInt, Hot|Ignored),
 	number("repl-ping-replica-period", "10", 1, maxInt, Hot|Ignored).alias("repl-ping-slave-period"),
