@@ -43,7 +43,7 @@ crash: ## the long run of crash tests: 10,000 crash points and more
 	CAIRN_CRASH_POINTS=10000 $(GO) test -count=1 -timeout 2h -run Crash -v ./engine/...
 
 bench: bin/cairn ## side by side with redis-server (needs redis-server and redis-benchmark)
-	$(GO) run ./bench
+	$(GO) run ./bench/compare
 
 # Each fuzz target in turn, FUZZTIME each.
 FUZZTIME ?= 10s

@@ -1,0 +1,108 @@
+// Command compare measures Cairn beside Debian's redis-server on this machine.
+//
+//	go run ./bench/compare                 # throughput, latency and CPU, side by side
+//	go run ./bench/compare -always         # the same for SET with appendfsync always
+//	go run ./bench/compare -mode memory    # Cairn with data larger than its memory (needs root: a memory cgroup)
+//	go run ./bench/compare -mode startup   # time to the first GET, after a clean stop and after SIGKILL
+//
+// Tables go to the standard output, progress to the standard error.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/cairndb/cairn/tools/testnode"
+)
+
+// options of a run; see the flags in main.
+type options struct {
+	mode      string
+	dir       string
+	rounds    int
+	requests  int
+	clients   int
+	valueSize int
+	keys      int
+	always    bool
+	tests     string
+	pipelines string
+	args      []string // further directives for Cairn
+
+	records     int
+	recordSize  int
+	blockCache  string
+	memoryLimit int64
+	gets        int
+}
+
+func main() {
+	var o options
+	var limit time.Duration
+	flag.StringVar(&o.mode, "mode", "compare", "compare, memory or startup")
+	flag.StringVar(&o.dir, "dir", "", "folder for the data, removed afterwards (default: a temporary one)")
+	flag.IntVar(&o.rounds, "rounds", 5, "rounds, of which medians are shown")
+	flag.IntVar(&o.requests, "requests", 200_000, "requests of a run at pipeline 1; four times as many when pipelined")
+	flag.IntVar(&o.clients, "clients", 50, "client connections")
+	flag.IntVar(&o.valueSize, "d", 128, "bytes of a value")
+	flag.IntVar(&o.keys, "keys", 1_000_000, "random keys")
+	flag.BoolVar(&o.always, "always", false, "compare SET with appendfsync always on both")
+	flag.StringVar(&o.tests, "tests", "set,get,incr,mset", "tests of redis-benchmark")
+	flag.StringVar(&o.pipelines, "pipelines", "1,16", "pipeline depths")
+	flag.IntVar(&o.records, "records", 0, "records to load (default 6 million for memory, 10 million for startup)")
+	flag.IntVar(&o.recordSize, "record-size", 1024, "random bytes of a record")
+	flag.StringVar(&o.blockCache, "block-cache", "256mb", "Cairn's block-cache-size in the modes memory and startup")
+	flag.Int64Var(&o.memoryLimit, "memory-limit", 1<<30, "bytes that the cgroup grants, page cache included; 0 for no cgroup")
+	flag.IntVar(&o.gets, "gets", 500_000, "random GETs of the mode memory")
+	flag.DurationVar(&limit, "limit", 40*time.Minute, "end after this time")
+	flag.Parse()
+	o.args = flag.Args()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "compare:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	binary, err := testnode.Build()
+	if err != nil {
+		return err
+	}
+	if o.dir == "" {
+		if o.dir, err = os.MkdirTemp("", "cairn-bench"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(o.dir)
+	}
+	switch o.mode {
+	case "compare":
+		return compare(ctx, o, binary)
+	case "memory":
+		return largerThanMemory(ctx, o, binary)
+	case "startup":
+		return startup(ctx, o, binary)
+	}
+	return errors.New("unknown mode " + o.mode)
+}
+
+// cairn prepares a node with its data in o.dir; wrap is put before the command (a cgroup's shell).
+func (o options) cairn(binary string, wrap []string, args ...string) (*testnode.Node, error) {
+	opts := testnode.CairnOptions(binary, filepath.Join(o.dir, "cairn"), append(args, o.args...)...)
+	opts.Command = append(wrap, opts.Command...)
+	opts.ReadyTimeout = 2 * time.Minute
+	return testnode.New(opts)
+}
+
+// progress tells what goes on, on the standard error.
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

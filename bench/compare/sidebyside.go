@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cairndb/cairn/tools/testnode"
+)
+
+// measurement is what one run of redis-benchmark against one server gave.
+type measurement struct {
+	rate, p50, p99 float64 // requests/s, ms, ms
+	cpu            float64 // µs of server CPU (user and system) a request
+}
+
+// workload is a row of the table.
+type workload struct {
+	test     string
+	pipeline int
+}
+
+// side is a server under test and its measurements by workload.
+type side struct {
+	name    string
+	node    *testnode.Node
+	results map[workload][]measurement
+}
+
+// compare runs the workloads on both servers in turn, and prints the medians.
+func compare(ctx context.Context, o options, binary string) error {
+	if o.always {
+		o.tests = "set"
+	}
+	sides, err := startSides(o, binary)
+	for _, s := range sides {
+		defer s.node.Kill()
+	}
+	if err != nil {
+		return err
+	}
+	loads, err := workloads(o)
+	if err != nil {
+		return err
+	}
+	for _, s := range sides {
+		progress("loading %d keys into %s", o.keys, s.name)
+		if err := preload(ctx, s.node, o); err != nil {
+			return err
+		}
+	}
+	for round := range o.rounds {
+		for _, w := range loads {
+			order := slices.Clone(sides)
+			if round%2 == 1 {
+				slices.Reverse(order)
+			}
+			for _, s := range order {
+				m, err := benchmark(ctx, o, s.node, w)
+				if err != nil {
+					return fmt.Errorf("%s: %w", s.name, err)
+				}
+				s.results[w] = append(s.results[w], m)
+				progress("round %d of %d: %-5s %-4s pipeline %-2d %9.0f/s  p99 %6.2f ms  %5.2f µs CPU", round+1, o.rounds, s.name, w.test, w.pipeline, m.rate, m.p99, m.cpu)
+			}
+		}
+	}
+	fmt.Print(table(o, loads, sides[0], sides[1]))
+	return nil
+}
+
+func startSides(o options, binary string) ([]*side, error) {
+	fsync := "everysec"
+	if o.always {
+		fsync = "always"
+	}
+	redis, err := exec.LookPath("redis-server")
+	if err != nil {
+		return nil, err
+	}
+	r, err := testnode.New(testnode.RedisOptions(redis, filepath.Join(o.dir, "redis"), "--appendfsync", fsync))
+	if err != nil {
+		return nil, err
+	}
+	c, err := o.cairn(binary, nil, "--appendfsync", fsync)
+	if err != nil {
+		return nil, err
+	}
+	var sides []*side
+	for _, s := range []*side{{name: "redis", node: r}, {name: "cairn", node: c}} {
+		s.results = make(map[workload][]measurement)
+		if err := s.node.Start(); err != nil {
+			return sides, err
+		}
+		sides = append(sides, s)
+	}
+	return sides, nil
+}
+
+func workloads(o options) ([]workload, error) {
+	var loads []workload
+	for _, test := range strings.Split(o.tests, ",") {
+		for _, p := range strings.Split(o.pipelines, ",") {
+			n, err := strconv.Atoi(p)
+			if err != nil {
+				return nil, err
+			}
+			loads = append(loads, workload{test, n})
+		}
+	}
+	return loads, nil
+}
+
+// preload writes every key that the tests may read or count, so that each run meets the same data.
+func preload(ctx context.Context, n *testnode.Node, o options) error {
+	value := strings.Repeat("x", o.valueSize)
+	l := loader{node: n, clients: 4, window: 100, total: 2 * o.keys, command: func(i int, _ []byte) []string {
+		if i < o.keys {
+			return []string{"SET", fmt.Sprintf("key:%012d", i), value}
+		}
+		return []string{"SET", fmt.Sprintf("counter:%012d", i-o.keys), "1"}
+	}}
+	_, err := l.run(ctx)
+	return err
+}
+
+// benchmark runs redis-benchmark once and reads the server's accounting around it.
+func benchmark(ctx context.Context, o options, n *testnode.Node, w workload) (measurement, error) {
+	requests := o.requests
+	if w.pipeline > 1 {
+		requests *= 4
+	}
+	if w.test == "mset" || o.always {
+		requests /= 4
+	}
+	return redisBenchmark(ctx, n, w.test, requests, o.clients, o.valueSize, o.keys, w.pipeline)
+}
+
+func redisBenchmark(ctx context.Context, n *testnode.Node, test string, requests, clients, valueSize, keys, pipeline int) (measurement, error) {
+	before, err := n.Usage()
+	if err != nil {
+		return measurement{}, err
+	}
+	cmd := exec.CommandContext(ctx, "redis-benchmark", "-p", strconv.Itoa(n.Port), "-t", test, "-n", strconv.Itoa(requests),
+		"-c", strconv.Itoa(clients), "-d", strconv.Itoa(valueSize), "-r", strconv.Itoa(keys), "-P", strconv.Itoa(pipeline), "--csv")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return measurement{}, fmt.Errorf("redis-benchmark -t %s: %w", test, err)
+	}
+	after, err := n.Usage()
+	if err != nil {
+		return measurement{}, err
+	}
+	m, err := parseCSV(string(out))
+	m.cpu = float64((after.CPU() - before.CPU()).Nanoseconds()) / 1000 / float64(requests)
+	return m, err
+}
+
+// parseCSV reads the last line of redis-benchmark --csv:
+// test, rps, avg, min, p50, p95, p99, max (latencies in ms).
+func parseCSV(out string) (measurement, error) {
+	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
+	if err != nil || len(rows) < 2 || len(rows[len(rows)-1]) < 8 {
+		return measurement{}, fmt.Errorf("redis-benchmark printed %q (%v)", out, err)
+	}
+	row := rows[len(rows)-1]
+	var m measurement
+	for field, column := range map[*float64]int{&m.rate: 1, &m.p50: 4, &m.p99: 6} {
+		if *field, err = strconv.ParseFloat(row[column], 64); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+// bar is what Cairn must reach, as a ratio to Redis: at least rate, at most cpu and p99.
+type bar struct{ rate, cpu, p99 float64 }
+
+// barOf returns the bars of a workload; there are none beside the ones that were agreed on.
+func barOf(o options, w workload) (bar, bool) {
+	if o.always {
+		rate, ok := map[int]float64{1: 1.0, 16: 0.7}[w.pipeline]
+		return bar{rate: rate, cpu: 1000, p99: 1000}, ok
+	}
+	rates := map[workload]float64{
+		{"set", 1}: 0.80, {"get", 1}: 0.85, {"incr", 1}: 0.80, {"mset", 1}: 0.70,
+		{"set", 16}: 0.75, {"get", 16}: 0.70, {"incr", 16}: 0.75,
+	}
+	rate, ok := rates[w]
+	cpu := map[int]float64{1: 1.5, 16: 2.0}[w.pipeline]
+	return bar{rate, cpu, 1.5}, ok
+}
+
+// table renders the medians of both sides and Cairn's ratios to Redis.
+func table(o options, loads []workload, redis, cairn *side) string {
+	var b strings.Builder
+	policy := "everysec"
+	if o.always {
+		policy = "always"
+	}
+	fmt.Fprintf(&b, "\nCairn beside Redis on this machine: %d clients, %d-byte values, %d random keys, appendfsync %s,\nmedians of %d rounds, %s. Ratios are Cairn to Redis; the bar follows in brackets.\n\n",
+		o.clients, o.valueSize, o.keys, policy, o.rounds, time.Now().Format("2006-01-02"))
+	b.WriteString("| | pipeline | Redis/s | Cairn/s | ratio | p50 ms | p99 ms | ratio | CPU µs/op | ratio | |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+	for _, w := range loads {
+		r, c := median(redis.results[w]), median(cairn.results[w])
+		limit, known := barOf(o, w)
+		verdict, rateBar, cpuBar, p99Bar := "", "", "", ""
+		if known {
+			verdict = "ok"
+			if c.rate < r.rate*limit.rate || c.cpu > r.cpu*limit.cpu || c.p99 > r.p99*limit.p99 {
+				verdict = "below"
+			}
+			rateBar = fmt.Sprintf(" (≥ %.2f)", limit.rate)
+			if !o.always {
+				cpuBar, p99Bar = fmt.Sprintf(" (≤ %.1f)", limit.cpu), fmt.Sprintf(" (≤ %.1f)", limit.p99)
+			}
+		}
+		fmt.Fprintf(&b, "| %s | %d | %.0f | %.0f | %.2f%s | %.2f / %.2f | %.2f / %.2f | %.2f%s | %.1f / %.1f | %.2f%s | %s |\n",
+			strings.ToUpper(w.test), w.pipeline, r.rate, c.rate, c.rate/r.rate, rateBar, r.p50, c.p50, r.p99, c.p99, c.p99/r.p99, p99Bar, r.cpu, c.cpu, c.cpu/r.cpu, cpuBar, verdict)
+	}
+	return b.String()
+}
+
+// median takes each figure's own median.
+func median(ms []measurement) measurement {
+	of := func(get func(measurement) float64) float64 {
+		values := make([]float64, len(ms))
+		for i, m := range ms {
+			values[i] = get(m)
+		}
+		slices.Sort(values)
+		if len(values) == 0 {
+			return 0
+		}
+		return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
+	}
+	return measurement{
+		rate: of(func(m measurement) float64 { return m.rate }),
+		p50:  of(func(m measurement) float64 { return m.p50 }),
+		p99:  of(func(m measurement) float64 { return m.p99 }),
+		cpu:  of(func(m measurement) float64 { return m.cpu }),
+	}
+}
