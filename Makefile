@@ -41,6 +41,7 @@ RACE_PACKAGES = ./engine/... ./cluster/... ./server/...
 
 crash: ## the long run of crash tests: 10,000 crash points and more
 	CAIRN_CRASH_POINTS=10000 $(GO) test -count=1 -timeout 2h -run Crash -v ./engine/...
+	$(GO) run ./tools/crash -kills 300
 
 bench: bin/cairn ## side by side with redis-server (needs redis-server and redis-benchmark)
 	$(GO) run ./bench/compare
