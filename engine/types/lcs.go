@@ -2,7 +2,7 @@ package types
 
 import "errors"
 
-// ErrLCSTooLarge: the table of LCS would exceed MaxStringLength bytes.
+// ErrLCSTooLarge: the table of LCS would exceed its limit.
 var ErrLCSTooLarge = errors.New("types: the strings are too long to compare")
 
 // Range is a run of bytes, both ends included.
@@ -15,11 +15,12 @@ type Match struct{ A, B Range }
 func (m Match) Len() int { return m.A.End - m.A.Start + 1 }
 
 // LCS finds the longest common subsequence of a and b, and the runs that make it up, the last first,
-// choosing among equals as Redis's LCS command does. It takes len(a)*len(b) time and memory.
-func LCS(a, b []byte) (sequence []byte, matches []Match, err error) {
+// choosing among equals as Redis's LCS command does. It takes len(a)*len(b) time and memory,
+// the latter up to maxBytes.
+func LCS(a, b []byte, maxBytes int64) (sequence []byte, matches []Match, err error) {
 	width := len(b) + 1
 	cells := int64(len(a)+1) * int64(width)
-	if cells*4 > MaxStringLength {
+	if cells > maxBytes/4 {
 		return nil, nil, ErrLCSTooLarge
 	}
 	// table[i*width+j] is the length for the prefixes of i and j bytes.

@@ -24,9 +24,6 @@ const (
 	embstrLimit = 44
 )
 
-// MaxStringLength is Redis's default of proto-max-bulk-len, in bytes.
-const MaxStringLength = 512 << 20
-
 // String is the string at a key, present or not, as a transaction sees it. Its
 // bytes are read only where they are asked for.
 type String struct {

@@ -97,3 +97,6 @@ func (c *Ctx) help(container string, lines ...string) {
 	c.Out.Simple("HELP")
 	c.Out.Simple("    Prints this help.")
 }
+
+// maxString is the longest string that a command may build, in bytes.
+func (c *Ctx) maxString() int64 { return c.Node.Config.ProtoMaxBulkLen() }

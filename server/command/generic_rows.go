@@ -336,4 +336,32 @@ var genericCommands = []*Command{
 			arg("index2", "integer"),
 		},
 	},
+	{
+		Name: "dump", Arity: 2, Flags: ReadOnly, Run: dump,
+		Group: "generic", Since: "2.6.0", Complexity: "O(1) to access the key and additional O(N*M) to serialize it, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1).",
+		Categories: []string{"keyspace"},
+		Summary:    "Returns the value of a key in the serialization of RDB files.",
+		Keys:       []KeySpec{{Flags: []string{"RO", "access"}, BeginIndex: 1, Step: 1}},
+		Args: []Arg{
+			keyArg("key", 0),
+		},
+		Tips: []string{"nondeterministic_output"},
+	},
+	{
+		Name: "restore", Arity: -4, Flags: Write | DenyOOM, Run: restore,
+		Group: "generic", Since: "2.6.0", Complexity: "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).",
+		Categories: []string{"keyspace", "dangerous"},
+		Summary:    "Creates a key from the serialization that DUMP returned.",
+		Keys:       []KeySpec{{Flags: []string{"OW", "update"}, BeginIndex: 1, Step: 1}},
+		Args: []Arg{
+			keyArg("key", 0),
+			arg("ttl", "integer"),
+			arg("serialized-value", "string"),
+			tok("replace", "REPLACE").since("3.0.0").opt(),
+			tok("absttl", "ABSTTL").since("5.0.0").opt(),
+			arg("seconds", "integer").tok("IDLETIME").since("5.0.0").opt(),
+			arg("frequency", "integer").tok("FREQ").since("5.0.0").opt(),
+		},
+		History: [][2]string{{"3.0.0", "Added the `REPLACE` modifier."}, {"5.0.0", "Added the `ABSTTL` modifier."}, {"5.0.0", "Added the `IDLETIME` and `FREQ` options."}},
+	},
 }

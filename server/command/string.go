@@ -379,7 +379,7 @@ func appendCommand(c *Ctx) {
 		c.Fail(err)
 		return
 	}
-	if s.Len()+int64(len(c.Args[2])) > types.MaxStringLength {
+	if s.Len()+int64(len(c.Args[2])) > c.maxString() {
 		c.Fail(types.ErrTooLong)
 		return
 	}
@@ -426,7 +426,7 @@ func setrange(c *Ctx) {
 	switch {
 	case err != nil:
 	case len(value) == 0:
-	case off > types.MaxStringLength-int64(len(value)):
+	case off > c.maxString()-int64(len(value)):
 		err = types.ErrTooLong
 	default:
 		err = s.WriteAt(off, value)
@@ -525,7 +525,7 @@ func lcs(c *Ctx) {
 	if !ok {
 		return
 	}
-	sequence, matches, err := types.LCS(text[0], text[1])
+	sequence, matches, err := types.LCS(text[0], text[1], c.maxString())
 	switch {
 	case err != nil:
 		c.Out.Error("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")

@@ -17,6 +17,7 @@ var names []string
 func init() {
 	assemble(
 		stringCommands,
+		bitmapCommands,
 		genericCommands,
 		connectionCommands,
 		clientCommands,

@@ -1,0 +1,120 @@
+package command
+
+import (
+	"errors"
+	"math"
+
+	"github.com/cairndb/cairn/engine/rdb"
+	"github.com/cairndb/cairn/server/resp"
+)
+
+func dump(c *Ctx) {
+	k := c.Key(1)
+	rec, found, err := c.Txn.Get(k)
+	if err != nil {
+		c.Fail(err)
+		return
+	}
+	if !found {
+		c.Out.Null()
+		return
+	}
+	payload, err := rdb.Dump(nil, c.Txn, k, rec)
+	if err != nil {
+		c.Fail(err)
+		return
+	}
+	c.Out.Bulk(payload)
+}
+
+type restoreOptions struct {
+	replace, absTTL, idle, freq bool
+}
+
+// restoreOptions parses the options. IDLETIME and FREQ are checked but have no effect: reads leave no trace here.
+func (c *Ctx) restoreOptions() (o restoreOptions, ok bool) {
+	for i := 4; i < len(c.Args); i++ {
+		more := i+1 < len(c.Args)
+		switch {
+		case c.is(i, "replace"):
+			o.replace = true
+		case c.is(i, "absttl"):
+			o.absTTL = true
+		case c.is(i, "idletime") && more && !o.freq:
+			i++
+			o.idle = true
+			if !c.within(i, math.MaxInt64, "ERR Invalid IDLETIME value, must be >= 0") {
+				return o, false
+			}
+		case c.is(i, "freq") && more && !o.idle:
+			i++
+			o.freq = true
+			if !c.within(i, 255, "ERR Invalid FREQ value, must be >= 0 and <= 255") {
+				return o, false
+			}
+		default:
+			c.syntaxError()
+			return o, false
+		}
+	}
+	return o, true
+}
+
+// within says whether args[i] is an integer from 0 to limit, or answers the error.
+func (c *Ctx) within(i int, limit int64, text string) bool {
+	n, ok := c.int(i)
+	if ok && (n < 0 || n > limit) {
+		c.Out.Error(text)
+		return false
+	}
+	return ok
+}
+
+func restore(c *Ctx) {
+	o, ok := c.restoreOptions()
+	if !ok {
+		return
+	}
+	k := c.Key(1)
+	_, found, err := c.Txn.Get(k)
+	if err != nil {
+		c.Fail(err)
+		return
+	}
+	if found && !o.replace {
+		c.Out.Error(resp.ErrBusyKey)
+		return
+	}
+	expireAt, ok := c.int(2)
+	if !ok {
+		return
+	}
+	if expireAt < 0 {
+		c.Out.Error("ERR Invalid TTL value, must be >= 0")
+		return
+	}
+	value, err := rdb.Load(c.Args[3], c.Node.Config.ProtoMaxBulkLen())
+	if err != nil {
+		c.Out.Error(restoreErrorText(err))
+		return
+	}
+	if expireAt != 0 && !o.absTTL {
+		expireAt += min(c.Txn.Now(), math.MaxInt64-expireAt)
+	}
+	if expireAt != 0 && expireAt <= c.Txn.Now() {
+		_, err = c.Txn.Delete(k)
+	} else {
+		err = rdb.Store(c.Txn, k, value, expireAt)
+	}
+	c.done(err)
+}
+
+func restoreErrorText(err error) string {
+	switch {
+	case errors.Is(err, rdb.ErrChecksum):
+		return resp.ErrDumpSum
+	case errors.Is(err, rdb.ErrUnsupported):
+		return "ERR Cannot restore the payload: " + err.Error()
+	}
+	return resp.ErrDumpFormat
+}
