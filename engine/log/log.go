@@ -1,9 +1,12 @@
 package log
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -102,80 +105,359 @@ type Options struct {
 	Now func() time.Time
 }
 
+func (o *Options) setDefaults() {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.SegmentSize <= 0 {
+		o.SegmentSize = 64 << 20
+	}
+	if o.BufferSize <= 0 {
+		o.BufferSize = 1 << 20
+	}
+	if o.SyncInterval <= 0 {
+		o.SyncInterval = 500 * time.Millisecond
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
 // Log is an open log. All methods may be called by any goroutine.
-type Log struct{}
+type Log struct {
+	o   Options
+	fs  vfs.FS
+	dir string
+
+	// Offsets: start <= synced <= written <= end. Written under mu, read by anyone.
+	start, synced, written, end atomic.Uint64
+	policy                      atomic.Int32
+	trouble                     atomic.Pointer[trouble] // see Err
+
+	// syncMu is held by whoever syncs.
+	syncMu sync.Mutex
+
+	mu sync.Mutex
+	// cond is signalled when writing, preparing or trouble changes.
+	cond sync.Cond
+	// buf holds the records from written on, or, while somebody writes, those
+	// behind the ones being written. It never holds records of two segments.
+	buf []byte
+	// spare is the buffer that was written last.
+	spare []byte
+	// kept is what a failed write could not write: the bytes from written on, before buf.
+	kept      []byte
+	writing   bool
+	link      uint32 // crc of the last record appended
+	segs      []*segment
+	next      *segment // made ahead, has no header and no final name yet
+	preparing bool
+	nextTry   time.Time // when to make it after that has failed
+	terms     []Term
+	unsaved   bool // terms has changed since the state file was written
+	closed    bool // takes no more records
+	shut      bool // files are closed
+	counters  Stats
+
+	waiters waiters
+
+	wakeSyncer, wakeKeeper chan struct{}
+	quit                   chan struct{}
+	goroutines             sync.WaitGroup
+	closeOnce              sync.Once
+	closeErr               error
+}
 
 // Open opens the log in dir, which it creates if needed, and finds its end. A
 // torn tail, that is damage at or after the greatest offset known synced, is cut. Damage
 // before it is a *DamagedError.
-func Open(dir string, o Options) (*Log, error) { panic("skeleton") }
-
-// Append puts a record into the buffer; its payload is the concatenation of the
-// given pieces. It returns the offset after the record. Room on the disk is reserved first.
-// The record is written by the next Flush. The arguments are not kept.
-//
-// On error nothing was appended: ErrNoSpace, ErrStalled, ErrFailed, ErrTooLarge, ErrClosed.
-func (l *Log) Append(k Kind, slots []uint16, payload ...[]byte) (end uint64, err error) {
-	panic("skeleton")
+func Open(dir string, o Options) (*Log, error) {
+	o.setDefaults()
+	l := &Log{
+		o:          o,
+		fs:         o.FS,
+		dir:        dir,
+		wakeSyncer: make(chan struct{}, 1),
+		wakeKeeper: make(chan struct{}, 1),
+		quit:       make(chan struct{}),
+	}
+	l.cond.L = &l.mu
+	l.policy.Store(int32(o.Policy))
+	if !o.ReadOnly {
+		if err := createDir(l.fs, dir); err != nil {
+			return nil, fmt.Errorf("log: %w", err)
+		}
+	}
+	r := &recovery{fs: l.fs, dir: dir}
+	if err := r.scan(); err != nil {
+		return nil, err
+	}
+	if r.torn {
+		o.Logger.Warn("log has a torn tail", "dir", dir, "end", r.end, "synced", r.synced, "cut", !o.ReadOnly)
+	}
+	l.adopt(r)
+	if o.ReadOnly {
+		l.trouble.Store(&trouble{err: ErrReadOnly})
+		l.waiters.close(r.end)
+		return l, nil
+	}
+	if err := l.makeWritable(r); err != nil {
+		l.closeFiles()
+		return nil, err
+	}
+	l.goroutines.Add(2)
+	go l.runSyncer()
+	go l.runKeeper()
+	return l, nil
 }
 
-// Flush hands everything appended to the operating system, in one write, and
-// returns Stable. When another goroutine is writing, it waits and then
-// writes for all that came meanwhile. On ErrStalled the bytes are kept (see Recover).
-func (l *Log) Flush() (stable uint64, err error) { panic("skeleton") }
+// createDir makes dir, durably.
+func createDir(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(dir); err == nil {
+		return nil
+	}
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return syncDir(fs, fs.PathDir(dir))
+}
 
-// Sync makes everything appended before the call durable.
-func (l *Log) Sync() error { panic("skeleton") }
+// adopt takes over what recovery has found.
+func (l *Log) adopt(r *recovery) {
+	for i := range r.segs[:r.last+1] {
+		f := &r.segs[i]
+		used := int64(r.end - f.start)
+		if i < r.last {
+			used = int64(r.segs[i+1].start - f.start)
+		}
+		l.segs = append(l.segs, &segment{start: f.start, room: used, named: true, durable: true, sealed: true})
+	}
+	l.link, l.terms = r.link, r.terms
+	if len(r.segs) > 0 {
+		l.start.Store(r.segs[0].start)
+	}
+	for _, off := range []*atomic.Uint64{&l.synced, &l.written, &l.end} {
+		off.Store(r.end)
+	}
+}
 
-// Stable is the offset up to which the policy holds: everything before it has reached the
-// disk (Always) or the operating system. Switching to Always may move it back.
-func (l *Log) Stable() uint64 { panic("skeleton") }
+// makeWritable cuts the torn tail, makes what was read durable (after the
+// process was killed the operating system may still hold it), and opens the last segment.
+func (l *Log) makeWritable(r *recovery) error {
+	if err := r.repair(); err != nil {
+		return err
+	}
+	if r.last < 0 {
+		return l.beginFirstSegment()
+	}
+	for i := r.first; i <= r.last; i++ {
+		file, err := l.fs.OpenReadWrite(r.segs[i].name, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return fmt.Errorf("log: %w", err)
+		}
+		l.segs[i].file = file
+		if err := file.Sync(); err != nil {
+			return fmt.Errorf("log: syncing %s: %w", r.segs[i].name, err)
+		}
+		if i < r.last {
+			l.segs[i].file = nil
+			if err := file.Close(); err != nil {
+				return fmt.Errorf("log: %w", err)
+			}
+		}
+	}
+	if err := syncDir(l.fs, l.dir); err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	active := l.active()
+	active.sealed = false
+	if err := active.reserve(max(active.room, l.o.SegmentSize)); err != nil {
+		// It can be read, and written again as soon as there is room.
+		l.setNoRoom(err)
+	}
+	return nil
+}
 
-// OnStable calls fn once, from a goroutine of the log, when Stable has reached
-// off (fn(nil)), or the log has failed for good or was closed before (fn(err)). fn must not block.
-func (l *Log) OnStable(off uint64, fn func(error)) { panic("skeleton") }
+// beginFirstSegment makes a new log.
+func (l *Log) beginFirstSegment() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.beginSegment(0); err != nil {
+		return err
+	}
+	if err := l.syncSegments(l.segs); err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	l.active().named, l.active().durable = true, true
+	return nil
+}
 
-// WaitStable writes if needed, and returns when Stable has reached off.
-func (l *Log) WaitStable(ctx context.Context, off uint64) error { panic("skeleton") }
+func (l *Log) active() *segment { return l.segs[len(l.segs)-1] }
 
 // Start is the offset of the first record that the log still has.
-func (l *Log) Start() uint64 { panic("skeleton") }
+func (l *Log) Start() uint64 { return l.start.Load() }
 
 // End is the offset after the last record appended.
-func (l *Log) End() uint64 { panic("skeleton") }
+func (l *Log) End() uint64 { return l.end.Load() }
 
 // Written is the offset up to which the operating system has everything.
-func (l *Log) Written() uint64 { panic("skeleton") }
+func (l *Log) Written() uint64 { return l.written.Load() }
 
 // Synced is the offset up to which everything is on the disk.
-func (l *Log) Synced() uint64 { panic("skeleton") }
+func (l *Log) Synced() uint64 { return l.synced.Load() }
 
 // Policy returns the policy in force.
-func (l *Log) Policy() Policy { panic("skeleton") }
+func (l *Log) Policy() Policy { return Policy(l.policy.Load()) }
 
 // SetPolicy changes the policy at once.
-func (l *Log) SetPolicy(p Policy) { panic("skeleton") }
-
-// Drop deletes the segments that end at or before the offset. The last segment stays.
-func (l *Log) Drop(before uint64) error { panic("skeleton") }
+func (l *Log) SetPolicy(p Policy) {
+	l.policy.Store(int32(p))
+	wake(l.wakeSyncer)
+	wake(l.wakeKeeper)
+}
 
 // BeginTerm appends a record that starts a new term, makes it durable, and adds
 // it to the history. id is the replication ID, 40 hex digits.
-func (l *Log) BeginTerm(id string) error { panic("skeleton") }
+func (l *Log) BeginTerm(id string) error {
+	if !validID(id) {
+		return fmt.Errorf("log: %q is not a replication ID", id)
+	}
+	end, err := l.Append(KindTerm, nil, []byte(id))
+	if err != nil {
+		return err
+	}
+	size, _ := recordSize(nil, [][]byte{[]byte(id)})
+	l.mu.Lock()
+	l.terms = mergeTerms(l.terms, Term{ID: id, Start: end - uint64(size)})
+	l.unsaved = true
+	l.mu.Unlock()
+	if err := l.Sync(); err != nil {
+		return err
+	}
+	if err := l.saveTerms(); err != nil {
+		// The record stands, so the term has begun; the keeper tries again.
+		l.o.Logger.Warn("log can't save the history of terms yet", "dir", l.dir, "err", err)
+	}
+	return nil
+}
+
+// saveTerms writes the state file if the history has changed. Caller: BeginTerm, the keeper, Close.
+func (l *Log) saveTerms() error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.mu.Lock()
+	unsaved, terms := l.unsaved, slices.Clone(l.terms)
+	l.unsaved = false
+	l.mu.Unlock()
+	if !unsaved {
+		return nil
+	}
+	err := saveState(l.fs, l.dir, state{synced: l.synced.Load(), terms: terms})
+	if err != nil {
+		l.mu.Lock()
+		l.unsaved = true
+		l.mu.Unlock()
+	}
+	return err
+}
 
 // Terms returns the history of terms, oldest first. It outlives the segments.
-func (l *Log) Terms() []Term { panic("skeleton") }
+func (l *Log) Terms() []Term {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.terms)
+}
 
-// Err returns nil, or why the log takes no records now: an error that is ErrStalled
-// (passes, see Recover) or ErrFailed (final).
-func (l *Log) Err() error { panic("skeleton") }
+// term is the one in force at an offset. Caller holds mu.
+func (l *Log) term() Term {
+	if len(l.terms) == 0 {
+		return Term{}
+	}
+	return l.terms[len(l.terms)-1]
+}
 
-// Recover tries now to finish a write that has failed; the log also tries by
-// itself several times a second. It returns Err.
-func (l *Log) Recover() error { panic("skeleton") }
+// Drop deletes the segments that end at or before the offset. The last segment stays.
+func (l *Log) Drop(before uint64) error {
+	if l.o.ReadOnly {
+		return ErrReadOnly
+	}
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	for {
+		l.mu.Lock()
+		if l.shut || !l.canDropFirst(before) {
+			l.mu.Unlock()
+			return nil
+		}
+		name := l.segmentPath(l.segs[0].start)
+		l.segs = slices.Delete(l.segs, 0, 1)
+		l.start.Store(l.segs[0].start)
+		l.mu.Unlock()
+		if err := removeIfExists(l.fs, name); err != nil {
+			return fmt.Errorf("log: %w", err)
+		}
+		if err := syncDir(l.fs, l.dir); err != nil {
+			return fmt.Errorf("log: %w", err)
+		}
+	}
+}
+
+// canDropFirst: what is left must be able to stand alone after a crash. Caller holds mu.
+func (l *Log) canDropFirst(before uint64) bool {
+	return len(l.segs) > 1 && l.segs[0].sealed && l.segs[1].durable && l.segs[1].start <= before
+}
+
+func (l *Log) segmentPath(start uint64) string { return l.fs.PathJoin(l.dir, segmentName(start)) }
 
 // Close writes and syncs everything, and ends the log's goroutines. Idempotent.
-func (l *Log) Close() error { panic("skeleton") }
+func (l *Log) Close() error {
+	l.closeOnce.Do(func() { l.closeErr = l.close() })
+	return l.closeErr
+}
+
+func (l *Log) close() error {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	var err error
+	if !l.o.ReadOnly {
+		err = l.Sync()
+		if errors.Is(err, ErrStalled) && l.Recover() == nil {
+			err = l.Sync()
+		}
+		close(l.quit)
+		l.goroutines.Wait()
+		if err == nil {
+			l.mu.Lock()
+			l.unsaved = true // the offset synced is news
+			l.mu.Unlock()
+			err = l.saveTerms()
+		}
+	}
+	l.waiters.close(l.Stable())
+	return errors.Join(err, l.closeFiles())
+}
+
+func (l *Log) closeFiles() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shut = true
+	var errs []error
+	for _, s := range l.segs {
+		if s.file != nil {
+			errs = append(errs, s.file.Close())
+			s.file = nil
+		}
+	}
+	if l.next != nil {
+		errs = append(errs, l.next.file.Close(), l.fs.Remove(l.fs.PathJoin(l.dir, nextName)))
+		l.next = nil
+	}
+	return errors.Join(errs...)
+}
 
 // Stats is a snapshot of the log's counters.
 type Stats struct {
@@ -190,27 +472,26 @@ type Stats struct {
 	SyncTime                    time.Duration // in all syncs
 	LastSync                    time.Duration // of the last sync
 	MaxSync                     time.Duration // of the longest
-	Stalled                     bool
-	Failed                      bool
+	Stalled                     bool          // see ErrStalled
+	Failed                      bool          // see ErrFailed
 }
 
 // Stats returns a snapshot.
-func (l *Log) Stats() Stats { panic("skeleton") }
-
-// Cursor reads records in order and follows the log as it grows. It is used by
-// one goroutine at a time.
-type Cursor struct{}
-
-// Read returns a cursor that begins at the offset, which must be the start of a
-// record, or End. Errors: ErrDropped, ErrBeyondEnd, ErrNotBoundary, ErrDamaged.
-func (l *Log) Read(from uint64) (*Cursor, error) { panic("skeleton") }
-
-// Next returns the next record that has reached the operating system, or io.EOF when there is none; it
-// may be called again later. Slots and Payload are valid until the next call.
-func (c *Cursor) Next() (Record, error) { panic("skeleton") }
-
-// Offset is where the next record begins.
-func (c *Cursor) Offset() uint64 { panic("skeleton") }
-
-// Close releases the cursor's file.
-func (c *Cursor) Close() error { panic("skeleton") }
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.counters
+	s.Start, s.End, s.Written, s.Synced = l.Start(), l.End(), l.Written(), l.Synced()
+	s.Policy = l.Policy()
+	s.Segments = len(l.segs)
+	for _, seg := range l.segs {
+		s.DiskBytes += segmentHeaderSize + seg.room
+	}
+	if l.next != nil {
+		s.DiskBytes += segmentHeaderSize + l.next.room
+	}
+	s.Buffered = int(s.End - s.Written)
+	err := l.Err()
+	s.Stalled, s.Failed = errors.Is(err, ErrStalled), errors.Is(err, ErrFailed)
+	return s
+}

@@ -1,0 +1,161 @@
+package log
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	iofs "io/fs"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const (
+	stateName    = "state"
+	stateTmpName = "state.tmp"
+	stateVersion = 1
+	// maxTerms bounds the history; the oldest terms are forgotten.
+	maxTerms     = 4096
+	maxStateSize = 1 << 20
+)
+
+// state is the small file beside the segments:
+//
+//	cairn-log-state 1
+//	synced 4711                                         everything before was synced at the last clean stop
+//	term 0123456789abcdef0123456789abcdef01234567 0     replication ID and start, oldest first
+//	crc32c 0a1b2c3d                                     of all before this line
+//
+// Replaced as a whole by a rename. The log can do without the newest version: a term also stands in the
+// record that began it and in the headers of the segments begun under it.
+type state struct {
+	synced uint64
+	terms  []Term
+}
+
+func (s *state) encode() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "cairn-log-state %d\nsynced %d\n", stateVersion, s.synced)
+	for _, t := range s.terms {
+		fmt.Fprintf(&b, "term %s %d\n", t.ID, t.Start)
+	}
+	fmt.Fprintf(&b, "crc32c %08x\n", crc32.Checksum(b.Bytes(), castagnoli))
+	return b.Bytes()
+}
+
+var errState = errors.New("not a log state file")
+
+func decodeState(b []byte) (state, error) {
+	var s state
+	var version int
+	if _, err := fmt.Sscanf(string(b), "cairn-log-state %d\n", &version); err != nil {
+		return s, errState
+	}
+	if version != stateVersion {
+		return s, fmt.Errorf("%w %d; this version knows %d", ErrVersion, version, stateVersion)
+	}
+	at := bytes.LastIndex(b, []byte("\ncrc32c ")) + 1
+	if at == 0 || string(b[at:]) != fmt.Sprintf("crc32c %08x\n", crc32.Checksum(b[:at], castagnoli)) {
+		return s, errors.New("checksum mismatch")
+	}
+	for i, line := range bytes.Split(b[:at-1], []byte("\n")) {
+		var t Term
+		switch i {
+		case 0:
+		case 1:
+			if _, err := fmt.Sscanf(string(line), "synced %d", &s.synced); err != nil {
+				return s, errState
+			}
+		default:
+			if _, err := fmt.Sscanf(string(line), "term %40s %d", &t.ID, &t.Start); err != nil || !validID(t.ID) {
+				return s, errState
+			}
+			s.terms = append(s.terms, t)
+		}
+	}
+	return s, nil
+}
+
+// loadState returns an empty state when there is no file.
+func loadState(fs vfs.FS, dir string) (state, error) {
+	name := fs.PathJoin(dir, stateName)
+	f, err := fs.Open(name)
+	if isNotExist(err) {
+		return state{}, nil
+	} else if err != nil {
+		return state{}, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxStateSize))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return state{}, fmt.Errorf("log: reading %s: %w", name, err)
+	}
+	s, err := decodeState(b)
+	if errors.Is(err, ErrVersion) {
+		return s, fmt.Errorf("log: %s: %w", name, err)
+	} else if err != nil {
+		return s, fmt.Errorf("%w: %s: %w. It may be removed: only the history of terms older than the log's "+
+			"first segment goes with it, and replicas may have to synchronise in full", ErrDamaged, name, err)
+	}
+	return s, nil
+}
+
+// saveState replaces the file atomically and durably.
+func saveState(fs vfs.FS, dir string, s state) error {
+	tmp := fs.PathJoin(dir, stateTmpName)
+	f, err := fs.Create(tmp, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return spaceError(err)
+	}
+	_, err = f.Write(s.encode())
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return spaceError(err)
+	}
+	if err := fs.Rename(tmp, fs.PathJoin(dir, stateName)); err != nil {
+		return spaceError(err)
+	}
+	return syncDir(fs, dir)
+}
+
+// mergeTerms adds terms to a history, in order of their start. One start has one term.
+func mergeTerms(history []Term, more ...Term) []Term {
+	for _, t := range more {
+		at, found := slices.BinarySearchFunc(history, t, func(a, b Term) int {
+			switch {
+			case a.Start < b.Start:
+				return -1
+			case a.Start > b.Start:
+				return 1
+			}
+			return 0
+		})
+		if found {
+			history[at] = t
+		} else {
+			history = slices.Insert(history, at, t)
+		}
+	}
+	if n := len(history) - maxTerms; n > 0 {
+		history = slices.Delete(history, 0, n)
+	}
+	return history
+}
+
+// validID: a replication ID is 40 hex digits in lower case.
+func validID(id string) bool {
+	if len(id) != idSize {
+		return false
+	}
+	for i := range len(id) {
+		if c := id[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func isNotExist(err error) bool { return errors.Is(err, iofs.ErrNotExist) }
