@@ -16,11 +16,13 @@ type Node struct {
 	Clients *Clients
 	Started time.Time
 	RunID   string
+	Version string // Cairn's; set by server
 
 	Stats   *Stats
 	Slowlog *Slowlog
 	Latency *Latency
 	Watches *Watches
+	Saves   *Saves
 
 	// Shutdown asks the server to stop; set by server.
 	Shutdown func(save bool)
@@ -38,10 +40,11 @@ func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runI
 		Clients: &Clients{},
 		Started: time.Now(),
 		RunID:   runID,
-		Stats:   &Stats{},
+		Stats:   newStats(),
 		Slowlog: &Slowlog{},
 		Latency: &Latency{},
 		Watches: &Watches{store: store},
+		Saves:   newSaves(time.Now()),
 	}
 	if cl == nil {
 		n.standalone = cluster.Standalone()
@@ -49,6 +52,9 @@ func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runI
 	store.OnModify(n.Watches.modified)
 	return n
 }
+
+// Close ends what the node runs in the background. The store is closed after it.
+func (n *Node) Close() { n.Saves.Close() }
 
 // View is the routing snapshot, also in standalone mode.
 func (n *Node) View() *cluster.View {
@@ -102,7 +108,7 @@ func (n *Node) Call(c *Ctx) {
 		}
 		n.Stats.countError(c.Out.Buf[reply+1:])
 	}
-	c.Cmd.Stats.record(took, failed)
+	c.Cmd.Stats.record(took, failed, n.Config.LatencyTracking())
 	n.observe(c, start, took)
 }
 

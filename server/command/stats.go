@@ -20,13 +20,19 @@ type Stats struct {
 	QueryLimit          atomic.Uint64 // closed over client-query-buffer-limit
 	Hits, Misses        atomic.Uint64 // keyspace_hits, keyspace_misses
 	AuthFailures        atomic.Uint64
+	Blocked             atomic.Int64 // connections whose commands wait (CLIENT PAUSE)
 
 	errorReplies atomic.Uint64
 	errorsMu     sync.Mutex
 	errors       map[string]uint64
 
 	ops, input, output rate
+
+	peakMemory    peak
+	startupMemory uint64
 }
+
+func newStats() *Stats { return &Stats{startupMemory: goMemory().used} }
 
 // maxErrorKinds bounds the error prefixes that INFO errorstats tells apart.
 const maxErrorKinds = 128
@@ -78,11 +84,14 @@ type CallStats struct {
 	latency atomic.Pointer[histogram]
 }
 
-func (s *CallStats) record(took time.Duration, failed bool) {
+func (s *CallStats) record(took time.Duration, failed, tracked bool) {
 	s.Calls.Add(1)
 	s.Nanos.Add(uint64(took))
 	if failed {
 		s.Failed.Add(1)
+	}
+	if !tracked {
+		return
 	}
 	h := s.latency.Load()
 	if h == nil {
@@ -106,16 +115,16 @@ func (s *CallStats) reset() {
 	}
 }
 
-// histogram counts durations in buckets that are 1/32 of a power of two wide, from 1 µs to about 1 s as Redis's
-// does: a percentile is right within 3 %. Below and above, the first and last bucket count.
+// histogram counts durations in buckets that are 1/128 of a power of two wide, up to about 1 s: those of an HDR histogram of
+// two significant digits, as Redis keeps. Below and above, the first and the last bucket count.
 type histogram struct {
 	buckets [histogramOctaves << histogramShift]atomic.Uint64
 }
 
 const (
-	histogramShift   = 5
-	histogramLowest  = 10 // the first octave starts at 1<<10 ns
-	histogramOctaves = 20 // the last one ends at 1<<30 ns
+	histogramShift   = 7
+	histogramLowest  = 7  // the first octave starts at 1<<7 ns
+	histogramOctaves = 23 // the last one ends at 1<<30 ns
 )
 
 func (h *histogram) add(d time.Duration) {
@@ -206,6 +215,7 @@ func (s *Stats) Sample(now time.Time) {
 	s.ops.sample(now, totalCalls())
 	s.input.sample(now, s.NetInput.Load())
 	s.output.sample(now, s.NetOutput.Load())
+	s.peakMemory.max(goMemory().used)
 }
 
 // totalCalls is the number of commands run: each row keeps its own count, so the hot path has no shared one.

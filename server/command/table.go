@@ -22,6 +22,12 @@ func init() {
 		connectionCommands,
 		clientCommands,
 		transactionCommands,
+		adminCommands,
+		infoCommands,
+		memoryCommands,
+		slowlogCommands,
+		latencyCommands,
+		debugCommands,
 		configCommands,
 	)
 }

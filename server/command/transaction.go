@@ -230,7 +230,7 @@ func (c *Ctx) watchesChanged() (bool, error) {
 		return true, nil
 	}
 	for _, w := range c.watched {
-		if w.expireAt != 0 && w.expireAt <= c.Txn.Now() {
+		if w.expireAt != 0 && w.expireAt < c.Txn.Now() {
 			return true, nil
 		}
 		if !w.swapped.Load() {

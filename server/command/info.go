@@ -1,0 +1,205 @@
+package command
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var infoCommands = []*Command{{
+	Name: "info", Arity: -1, Flags: Loading | Stale | Unlocked | Sentinel, Run: info, Categories: []string{"dangerous"},
+	Group: "server", Since: "1.0.0", Complexity: "O(1)",
+	Summary: "Returns facts and counters about the server, by section.",
+	Tips:    []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"},
+	History: [][2]string{{"7.0.0", "Added support for taking multiple section arguments."}},
+	Args:    []Arg{arg("section", "string").opt().many()},
+}}
+
+// infoSection is one section of INFO. Names of sections and fields are Redis's; cairn_version and the section Engine are Cairn's own.
+type infoSection struct {
+	name, title string
+	byDefault   bool
+	write       func(n *Node, w *infoWriter)
+}
+
+// infoSections stand in the order in which INFO prints them.
+var infoSections = []infoSection{
+	{"server", "Server", true, infoServer},
+	{"clients", "Clients", true, infoClients},
+	{"memory", "Memory", true, infoMemory},
+	{"persistence", "Persistence", true, infoPersistence},
+	{"stats", "Stats", true, infoStats},
+	{"replication", "Replication", true, infoReplication},
+	{"cpu", "CPU", true, infoCPU},
+	{"modules", "Modules", true, func(*Node, *infoWriter) {}},
+	{"commandstats", "Commandstats", false, infoCommandStats},
+	{"errorstats", "Errorstats", true, infoErrorStats},
+	{"latencystats", "Latencystats", false, infoLatencyStats},
+	{"cluster", "Cluster", true, infoCluster},
+	{"keyspace", "Keyspace", true, infoKeyspace},
+	{"engine", "Engine", true, infoEngine},
+}
+
+// infoWriter collects lines of INFO, which end in CR LF: redis-cli relies on it.
+type infoWriter struct{ b strings.Builder }
+
+func (w *infoWriter) field(name string, value any) { fmt.Fprintf(&w.b, "%s:%v\r\n", name, value) }
+
+// size writes a field and its *_human companion.
+func (w *infoWriter) size(name string, n uint64) {
+	w.field(name, n)
+	w.field(name+"_human", human(n))
+}
+
+func (w *infoWriter) flag(name string, on bool) {
+	n := 0
+	if on {
+		n = 1
+	}
+	w.field(name, n)
+}
+
+func (w *infoWriter) status(name string, failed bool) {
+	if failed {
+		w.field(name, "err")
+	} else {
+		w.field(name, "ok")
+	}
+}
+
+// zero writes fields that have no meaning here with Redis's neutral value.
+func (w *infoWriter) zero(names ...string) {
+	for _, name := range names {
+		w.field(name, 0)
+	}
+}
+
+func (w *infoWriter) ratio(name string, v float64)   { w.field(name, strconv.FormatFloat(v, 'f', 2, 64)) }
+func (w *infoWriter) percent(name string, v float64) { w.field(name, fmt.Sprintf("%.2f%%", v)) }
+func (w *infoWriter) seconds(name string, d time.Duration) {
+	w.field(name, fmt.Sprintf("%.6f", d.Seconds()))
+}
+
+func info(c *Ctx) {
+	c.Out.Verbatim("txt", c.Node.Info(c.Args[1:]))
+}
+
+// Info is the text of INFO for the sections named: all those printed by default when none is.
+func (n *Node) Info(sections [][]byte) string {
+	var w infoWriter
+	for _, s := range infoSections {
+		if !s.wanted(sections) {
+			continue
+		}
+		if w.b.Len() > 0 {
+			w.b.WriteString("\r\n")
+		}
+		w.b.WriteString("# " + s.title + "\r\n")
+		s.write(n, &w)
+	}
+	return w.b.String()
+}
+
+func (s *infoSection) wanted(names [][]byte) bool {
+	if len(names) == 0 {
+		return s.byDefault
+	}
+	return slices.ContainsFunc(names, func(name []byte) bool {
+		return equalFold(name, s.name) || s.byDefault && equalFold(name, "default") ||
+			equalFold(name, "all") || equalFold(name, "everything")
+	})
+}
+
+func infoStats(n *Node, w *infoWriter) {
+	s, e := n.Stats, n.Store.Stats()
+	in, out := s.NetInput.Load(), s.NetOutput.Load()
+	w.field("total_connections_received", s.Connections.Load())
+	w.field("total_commands_processed", totalCalls())
+	w.field("instantaneous_ops_per_sec", int64(s.ops.perSecond()))
+	w.field("total_net_input_bytes", in)
+	w.field("total_net_output_bytes", out)
+	w.zero("total_net_repl_input_bytes", "total_net_repl_output_bytes")
+	w.ratio("instantaneous_input_kbps", s.input.perSecond()/1024)
+	w.ratio("instantaneous_output_kbps", s.output.perSecond()/1024)
+	w.ratio("instantaneous_input_repl_kbps", 0)
+	w.ratio("instantaneous_output_repl_kbps", 0)
+	w.field("rejected_connections", s.RejectedConnections.Load())
+	w.zero("sync_full", "sync_partial_ok", "sync_partial_err")
+	w.field("expired_keys", e.ExpiredKeys)
+	w.ratio("expired_stale_perc", 0)
+	w.zero("expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds", "evicted_keys", "evicted_clients",
+		"total_eviction_exceeded_time", "current_eviction_exceeded_time")
+	w.field("keyspace_hits", s.Hits.Load())
+	w.field("keyspace_misses", s.Misses.Load())
+	w.zero("pubsub_channels", "pubsub_patterns", "pubsubshard_channels", "latest_fork_usec", "total_forks", "migrate_cached_sockets",
+		"slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits", "active_defrag_key_misses",
+		"total_active_defrag_time", "current_active_defrag_time", "tracking_total_keys", "tracking_total_items", "tracking_total_prefixes",
+		"unexpected_error_replies")
+	w.field("total_error_replies", s.errorReplies.Load())
+	w.zero("dump_payload_sanitizations")
+	w.field("total_reads_processed", s.Reads.Load())
+	w.field("total_writes_processed", s.Writes.Load())
+	w.zero("io_threaded_reads_processed", "io_threaded_writes_processed", "reply_buffer_shrinks", "reply_buffer_expands")
+	w.field("current_eviction_exceeded_time", 0)
+	w.field("acl_access_denied_auth", s.AuthFailures.Load())
+	w.zero("acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel")
+}
+
+func infoCommandStats(_ *Node, w *infoWriter) {
+	eachCommand(func(c *Command) {
+		calls, rejected, failed := c.Stats.Calls.Load(), c.Stats.Rejected.Load(), c.Stats.Failed.Load()
+		if calls == 0 && rejected == 0 && failed == 0 {
+			return
+		}
+		micros := float64(c.Stats.Nanos.Load()) / 1000
+		w.field("cmdstat_"+c.Name, fmt.Sprintf("calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=%d",
+			calls, int64(micros), micros/float64(max(calls, 1)), rejected, failed))
+	})
+}
+
+func infoErrorStats(n *Node, w *infoWriter) {
+	codes, counts := n.Stats.errorCounts()
+	for _, code := range codes {
+		w.field("errorstat_"+code, fmt.Sprintf("count=%d", counts[code]))
+	}
+}
+
+func infoLatencyStats(n *Node, w *infoWriter) {
+	if !n.Config.LatencyTracking() {
+		return
+	}
+	percentiles := n.Config.LatencyPercentiles()
+	eachCommand(func(c *Command) {
+		h := c.Stats.latency.Load()
+		if h == nil {
+			return
+		}
+		values := make([]string, len(percentiles))
+		for i, p := range percentiles {
+			values[i] = fmt.Sprintf("p%s=%.3f", strconv.FormatFloat(p, 'f', -1, 64), float64(h.percentile(p))/1000)
+		}
+		w.field("latency_percentiles_usec_"+c.Name, strings.Join(values, ","))
+	})
+}
+
+func infoCluster(n *Node, w *infoWriter) { w.flag("cluster_enabled", n.Cluster != nil) }
+
+// usedDatabases are the logical databases that hold keys.
+func (n *Node) usedDatabases() (dbs []int) {
+	for db := range n.Config.Databases() {
+		if n.Store.DBCounts(n.Store.DB(db)).Keys > 0 {
+			dbs = append(dbs, db)
+		}
+	}
+	return dbs
+}
+
+func infoKeyspace(n *Node, w *infoWriter) {
+	for _, db := range n.usedDatabases() {
+		physical := n.Store.DB(db)
+		counts := n.Store.DBCounts(physical)
+		w.field("db"+strconv.Itoa(db), fmt.Sprintf("keys=%d,expires=%d,avg_ttl=%d", counts.Keys, counts.Expires, n.Store.AverageTTL(physical)))
+	}
+}

@@ -1,0 +1,4 @@
+package command
+
+// multiplexing is how connections are served here.
+const multiplexing = "epoll"
