@@ -1,13 +1,377 @@
 // Package cluster decides who serves which slot: it keeps the node table and
 // nodes.conf, hears and tells the gossip, detects failures.
+//
+// All knowledge and every decision is in table, which is pure; Cluster gives it
+// a clock, a bus and a file. Lock order: life, mu; memberlist's own locks are never asked for under mu.
 package cluster
 
-import "sync/atomic"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cairndb/cairn/cluster/gossip"
+	"github.com/cairndb/cairn/cluster/slotmap"
+)
+
+// busOffset is added to the client port for the bus (Redis CLUSTER_PORT_INCR).
+const busOffset = 10000
 
 // Cluster is a running member.
 type Cluster struct {
-	view atomic.Pointer[View]
+	o     Options
+	log   *slog.Logger
+	bus   *gossip.Bus
+	store *store
+	view  atomic.Pointer[View]
+
+	mu struct {
+		sync.Mutex
+		table *table
+		// told is the version of this node's record that was announced last.
+		told     uint64
+		contacts map[slotmap.NodeID]*contact
+		saveErr  error
+	}
+	gossip atomic.Pointer[gossip.Gossip]
+	// life is held while the gossip is started or stopped.
+	life   sync.Mutex
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 }
 
 // View returns the current snapshot: one atomic load.
 func (c *Cluster) View() *View { return c.view.Load() }
+
+// Start reads nodes.conf, opens the bus, and looks for the nodes known from before.
+func Start(o Options) (*Cluster, error) {
+	o = withDefaults(o)
+	st, was, err := openStore(o.FS, o.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{o: o, log: o.Logger, store: st}
+	c.mu.contacts = make(map[slotmap.NodeID]*contact)
+	if c.bus, err = gossip.Listen(c.busOptions()); err != nil {
+		_ = st.close()
+		return nil, err
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.mu.table = c.restore(was, now())
+	if err = c.settleFirst(); err == nil {
+		c.bus.Handle(gossip.KindState, c.serveExchange)
+		err = c.startGossip()
+	}
+	if err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	c.wg.Go(c.run)
+	return c, nil
+}
+
+func withDefaults(o Options) Options {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Settings.NodeTimeout == 0 {
+		o.Settings.NodeTimeout = defaultNodeTimeout
+	}
+	return o
+}
+
+func (c *Cluster) busOptions() gossip.BusOptions {
+	o := c.o
+	port := o.BusPort
+	switch port {
+	case AnyPort:
+		port = 0
+	case 0:
+		port = o.Port + busOffset
+	}
+	return gossip.BusOptions{
+		Bind: o.Bind, Port: port, Secret: o.Secret, Plain: o.Plain,
+		ServerTLS: o.ServerTLS, ClientTLS: o.ClientTLS, Network: o.Network, Logger: o.Logger,
+	}
+}
+
+func now() int64 { return time.Now().UnixMilli() }
+
+// restore makes the table from nodes.conf, or of a lone new node.
+func (c *Cluster) restore(was *saved, now int64) *table {
+	self := record{ID: slotmap.NewNodeID(), Shard: slotmap.NewNodeID()}
+	if was != nil {
+		i := slices.IndexFunc(was.records, func(r record) bool { return r.ID == was.self })
+		self = was.records[i]
+		if self.Shard == "" {
+			self.Shard = slotmap.NewNodeID()
+		}
+	}
+	// Versions go on from the clock; if that went back, reclaim corrects it.
+	self.Version = uint64(now)
+	t := newTable(self, c.o.Settings, now)
+	if was != nil {
+		t.currentEpoch = max(t.currentEpoch, was.currentEpoch)
+		t.migrating, t.importing = was.migrating, was.importing
+		for _, r := range was.records {
+			if r.ID != was.self {
+				t.peers[r.ID] = &peer{record: r, created: now, stored: true, liveness: newLiveness(now)}
+			}
+		}
+	}
+	c.announceAs(t)
+	return t
+}
+
+// announceAs brings this node's own record in line with the settings.
+func (c *Cluster) announceAs(t *table) {
+	me, set := t.me(), &t.set
+	before := me.record
+	me.Hostname, me.Port, me.BusPort = set.AnnounceHostname, c.o.Port, c.bus.Port()
+	if set.AnnouncePort != 0 {
+		me.Port = set.AnnouncePort
+	}
+	if set.AnnounceBusPort != 0 {
+		me.BusPort = set.AnnounceBusPort
+	}
+	if set.AnnounceIP != "" {
+		me.IP = set.AnnounceIP
+	} else if !c.isMine(me.IP) {
+		me.IP = ""
+	}
+	if me.IP != before.IP || me.Hostname != before.Hostname || me.Port != before.Port || me.BusPort != before.BusPort {
+		t.touch()
+	}
+}
+
+// isMine says whether an address that this node had is still one of those it listens on.
+func (c *Cluster) isMine(ip string) bool {
+	if ip == "" {
+		return true
+	}
+	wildcard := len(c.o.Bind) == 0
+	for _, word := range c.o.Bind {
+		bound := net.ParseIP(gossip.ListenHost(word))
+		if bound != nil && bound.Equal(net.ParseIP(ip)) {
+			return true
+		}
+		wildcard = wildcard || bound != nil && bound.IsUnspecified()
+	}
+	if !wildcard {
+		return false
+	}
+	addrs, err := net.InterfaceAddrs()
+	return err != nil || slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && (n.IP.Equal(net.ParseIP(ip)) || n.IP.IsLoopback() && n.Contains(net.ParseIP(ip)))
+	})
+}
+
+// settleFirst brings out the first view; nothing runs yet.
+func (c *Cluster) settleFirst() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := now()
+	c.mu.table.settle(t)
+	c.mu.table.judge(t)
+	return c.publish()
+}
+
+// publish saves what changed, makes a new view, and announces this node's record
+// if it has a new version. An epoch or a claim is on disk before anybody hears of it. The caller holds mu.
+func (c *Cluster) publish() error {
+	t := c.mu.table
+	err := c.store.save(t.conf())
+	if err != nil && c.mu.saveErr == nil {
+		c.log.Error("cluster: cannot save nodes.conf", "err", err)
+	}
+	c.mu.saveErr = err
+	c.view.Store(t.view())
+	if me := t.me(); me.Version != c.mu.told {
+		c.mu.told = me.Version
+		c.announce(gossip.News{Subject: me.ID, Version: me.Version, Holder: me.ID})
+	}
+	return err
+}
+
+func (c *Cluster) announce(n gossip.News) {
+	if g := c.gossip.Load(); g != nil {
+		g.Announce(n)
+	}
+}
+
+func (c *Cluster) startGossip() error {
+	c.life.Lock()
+	defer c.life.Unlock()
+	view := c.View()
+	c.mu.Lock()
+	timeout, version := c.mu.table.set.NodeTimeout, c.mu.table.me().Version
+	c.mu.Unlock()
+	g, err := gossip.Start(gossip.Options{
+		ID: view.self.ID, Bus: c.bus, NodeTimeout: timeout,
+		Resolve: c.resolve, State: c.encodeState, Merge: c.mergeBytes,
+		Answered: c.answered, News: c.news, Logger: c.log,
+	})
+	if err != nil {
+		return fmt.Errorf("gossip: %w", err)
+	}
+	g.Announce(gossip.News{Subject: view.self.ID, Version: version, Holder: view.self.ID})
+	c.gossip.Store(g)
+	return nil
+}
+
+func (c *Cluster) stopGossip() {
+	c.life.Lock()
+	defer c.life.Unlock()
+	if g := c.gossip.Swap(nil); g != nil {
+		_ = g.Close()
+	}
+}
+
+// spawn runs fn until the cluster is closed. The caller holds mu, so that nothing starts while Close waits.
+func (c *Cluster) spawn(fn func()) {
+	if c.ctx.Err() == nil {
+		c.wg.Go(fn)
+	}
+}
+
+// resolve answers from the view, so it may be called under any lock.
+func (c *Cluster) resolve(id slotmap.NodeID) (string, bool) {
+	n := c.View().Node(id)
+	if n == nil || n.IP == "" {
+		return "", false
+	}
+	return n.BusAddr(), true
+}
+
+func (c *Cluster) answered(id slotmap.NodeID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.mu.table.peers[id]; p != nil {
+		p.lastAnswer = now()
+	}
+}
+
+func (c *Cluster) encodeState() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return appendState(nil, c.mu.table.state())
+}
+
+func (c *Cluster) mergeBytes(b []byte) {
+	s, err := decodeState(b)
+	if err != nil {
+		c.log.Debug("cluster: malformed state in the gossip", "err", err)
+		return
+	}
+	c.merge(s, false)
+}
+
+// merge takes in a peer's state and passes on what is new.
+func (c *Cluster) merge(s *state, met bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.mu.table
+	wasStored := t.peers[s.Sender] != nil && t.peers[s.Sender].stored
+	news := t.merge(s, met, now())
+	if len(news) == 0 && !wasStored {
+		return
+	}
+	t.judge(now())
+	_ = c.publish()
+	for _, id := range news {
+		if id != t.self {
+			c.announce(gossip.News{Subject: id, Version: t.peers[id].Version, Holder: t.self})
+		}
+	}
+}
+
+// run lets time pass until the cluster is closed.
+func (c *Cluster) run() {
+	const pace = 100 * time.Millisecond // Redis clusterCron
+	ticker := time.NewTicker(pace)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			c.tick()
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *Cluster) tick() {
+	g := c.gossip.Load()
+	if g == nil {
+		return
+	}
+	alive, silence := g.Alive(), g.Silence().Milliseconds()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, at := c.mu.table, now()
+	for id, p := range t.peers {
+		switch {
+		case alive[id] && !p.answers:
+			t.answered(id, at)
+		case !alive[id] && p.answers:
+			t.silent(id, at-silence)
+		}
+	}
+	if changed := t.tick(at); changed || t.me().Version != c.mu.told || c.mu.saveErr != nil {
+		_ = c.publish()
+	}
+	c.keepContact(at)
+}
+
+// Configure changes the settings.
+func (c *Cluster) Configure(s Settings) error {
+	if s.NodeTimeout == 0 {
+		s.NodeTimeout = defaultNodeTimeout
+	}
+	c.mu.Lock()
+	probes := c.mu.table.set.NodeTimeout != s.NodeTimeout
+	c.mu.table.set = s
+	c.announceAs(c.mu.table)
+	c.mu.table.judge(now())
+	err := c.publish()
+	c.mu.Unlock()
+	if probes {
+		c.stopGossip()
+		err = c.startGossip()
+	}
+	return err
+}
+
+// Close leaves the bus. Idempotent.
+func (c *Cluster) Close() error {
+	c.mu.Lock()
+	closed := c.ctx.Err() != nil
+	c.cancel()
+	c.mu.Unlock()
+	if closed {
+		return nil
+	}
+	c.stopGossip()
+	err := c.bus.Close()
+	c.wg.Wait()
+	return errors.Join(err, c.store.close())
+}
+
+// BusPort is the port of the bus.
+func (c *Cluster) BusPort() int { return c.bus.Port() }
+
+func joinAddr(ip string, port int) string { return net.JoinHostPort(ip, strconv.Itoa(port)) }

@@ -37,7 +37,7 @@ func DecodeClaim(b []byte) (c Claim, rest []byte, err error) {
 	if len(b) < NodeIDBytes {
 		return Claim{}, nil, ErrEncoding
 	}
-	c.Node, b = nodeIDFrom(b[:NodeIDBytes]), b[NodeIDBytes:]
+	c.Node, b = DecodeNodeID(b), b[NodeIDBytes:]
 	var n uint64
 	if c.Epoch, b, err = uvarint(b); err != nil {
 		return Claim{}, nil, err

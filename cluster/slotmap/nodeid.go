@@ -40,8 +40,9 @@ func (id NodeID) Append(dst []byte) []byte {
 	return append(dst, b...)
 }
 
-// nodeIDFrom reads the binary form.
-func nodeIDFrom(b []byte) NodeID {
+// DecodeNodeID reads the binary form from the front of b, which holds at least NodeIDBytes.
+func DecodeNodeID(b []byte) NodeID {
+	b = b[:NodeIDBytes]
 	for _, c := range b {
 		if c != 0 {
 			return NodeID(hex.EncodeToString(b))

@@ -1,0 +1,145 @@
+package cluster
+
+import (
+	"fmt"
+	"path/filepath"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairndb/cairn/cluster/slotmap"
+)
+
+// member is a node of a test's cluster; it can be stopped and started again.
+type member struct {
+	*Cluster
+	t *testing.T
+	o Options
+}
+
+func options(t *testing.T, timeout time.Duration) Options {
+	return Options{
+		ConfigFile: filepath.Join(t.TempDir(), "nodes.conf"),
+		Port:       7000,
+		BusPort:    AnyPort,
+		Bind:       []string{"127.0.0.1"},
+		Settings:   Settings{NodeTimeout: timeout, RequireFullCoverage: true},
+	}
+}
+
+func start(t *testing.T, o Options) *member {
+	t.Helper()
+	m := &member{t: t, o: o}
+	m.start()
+	t.Cleanup(m.stop)
+	return m
+}
+
+func (m *member) start() {
+	m.t.Helper()
+	c, err := Start(m.o)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.Cluster = c
+}
+
+func (m *member) stop() {
+	if err := m.Close(); err != nil {
+		m.t.Errorf("close: %v", err)
+	}
+}
+
+// eventually polls until the condition holds.
+func eventually(t *testing.T, what string, limit time.Duration, ok func() bool) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	for !ok() {
+		if time.Since(begin) > limit {
+			t.Fatalf("not within %v: %s", limit, what)
+		}
+		time.Sleep(5 * time.Millisecond) // the pause of the poll
+	}
+	return time.Since(begin)
+}
+
+// form makes a cluster as redis-cli --cluster create does.
+func form(t *testing.T, n int, timeout time.Duration) []*member {
+	t.Helper()
+	var members []*member
+	for range n {
+		members = append(members, start(t, options(t, timeout)))
+	}
+	join(t, members)
+	return members
+}
+
+func join(t *testing.T, members []*member) time.Duration {
+	t.Helper()
+	n := len(members)
+	for i, m := range members {
+		r := slotmap.Range{First: uint16(i * slots / n), Last: uint16((i+1)*slots/n - 1)}
+		if err := m.AddSlots(slotmap.SetOf([]slotmap.Range{r})); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.SetEpoch(uint64(i + 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range members[1:] {
+		m.Meet("127.0.0.1", 7000, members[0].BusPort())
+	}
+	return settled(t, members)
+}
+
+// settled waits until all members agree and are up.
+func settled(t *testing.T, members []*member) time.Duration {
+	t.Helper()
+	return eventually(t, "all agree and are up", 20*time.Second, func() bool {
+		for _, m := range members {
+			if !m.View().Up() || m.signature() != members[0].signature() || !m.reaches(len(members)) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func (m *member) reaches(n int) bool {
+	nodes := m.Nodes()
+	for _, node := range nodes {
+		if !node.Connected || node.Fail || node.Suspected {
+			return false
+		}
+	}
+	return len(nodes) == n
+}
+
+// signature is what redis-cli compares: id:ranges of every node.
+func (m *member) signature() string {
+	var lines []string
+	for _, n := range m.Nodes() {
+		lines = append(lines, fmt.Sprintf("%s:%v@%d", n.ID, n.Slots, n.BusPort))
+	}
+	sort.Strings(lines)
+	return strings.Join(lines, "|")
+}
+
+func TestThreeNodesForm(t *testing.T) {
+	t.Parallel()
+	begin := time.Now()
+	members := form(t, 3, 2*time.Second)
+	t.Logf("three nodes agree after %v", time.Since(begin))
+	for slot, want := range map[uint16]int{0: 0, 5460: 0, 5462: 1, 16383: 2} {
+		for _, m := range members {
+			v := m.View()
+			if got := v.Owner(slot); got == nil || got.ID != members[want].View().Self().ID {
+				t.Errorf("slot %d belongs to %v", slot, got)
+			}
+			if v.Owns(slot) != (m == members[want]) {
+				t.Errorf("slot %d: Owns says %v", slot, v.Owns(slot))
+			}
+		}
+	}
+}

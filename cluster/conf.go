@@ -1,0 +1,295 @@
+package cluster
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cairndb/cairn/cluster/slotmap"
+)
+
+// nodes.conf has Redis's format: a line for each node as CLUSTER NODES prints
+// it, with the shard ID behind the host name, and a last line of variables.
+//
+//	<id> <ip>:<port>@<busport>,<hostname>,shard-id=<id> <flags> - 0 0 <epoch> connected <slots>
+//	vars currentEpoch <n> lastVoteEpoch 0
+//
+// It is replaced as a whole (written beside, synced, renamed), so a crash leaves the old or the new one.
+
+// conf writes the table.
+func (t *table) conf() []byte {
+	var b bytes.Buffer
+	sets := t.owners.Sets()
+	for _, id := range t.ids() {
+		p := t.peers[id]
+		fmt.Fprintf(&b, "%s %s:%d@%d,%s,shard-id=%s %s - 0 0 %d connected", id, p.IP, p.Port, p.BusPort, p.Hostname, p.Shard, p.flags(id == t.self), p.Epoch)
+		if set := sets[id]; set != nil {
+			for _, r := range set.Ranges() {
+				b.WriteString(" " + r.String())
+			}
+		}
+		if id == t.self {
+			for _, mark := range t.marks() {
+				b.WriteString(" " + mark)
+			}
+		}
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, "vars currentEpoch %d lastVoteEpoch 0\n", t.currentEpoch)
+	return b.Bytes()
+}
+
+// flags are as CLUSTER NODES prints them.
+func (p *peer) flags(myself bool) string {
+	f := "master"
+	if myself {
+		f = "myself,master"
+	}
+	if p.failed {
+		return f + ",fail"
+	}
+	if p.suspected {
+		return f + ",fail?"
+	}
+	return f
+}
+
+// marks are the slots that SETSLOT has marked, as CLUSTER NODES prints them.
+func (t *table) marks() []string {
+	var out []string
+	for _, slot := range slices.Sorted(maps.Keys(t.migrating)) {
+		out = append(out, fmt.Sprintf("[%d->-%s]", slot, t.migrating[slot]))
+	}
+	for _, slot := range slices.Sorted(maps.Keys(t.importing)) {
+		out = append(out, fmt.Sprintf("[%d-<-%s]", slot, t.importing[slot]))
+	}
+	return out
+}
+
+// saved is what a nodes.conf says.
+type saved struct {
+	self                 slotmap.NodeID
+	records              []record
+	currentEpoch         uint64
+	migrating, importing map[uint16]slotmap.NodeID
+}
+
+var errConf = errors.New("not a nodes.conf line")
+
+// maxConfLine bounds a line: 8192 ranges of up to 11 bytes, and as many marks of up to 52.
+const maxConfLine = 1 << 20
+
+// parseConf reads what conf and Redis write. An empty file says nothing.
+func parseConf(text io.Reader) (*saved, error) {
+	s := &saved{migrating: make(map[uint16]slotmap.NodeID), importing: make(map[uint16]slotmap.NodeID)}
+	lines := bufio.NewScanner(text)
+	lines.Buffer(nil, maxConfLine)
+	n := 0
+	for lines.Scan() {
+		n++
+		words := strings.Fields(lines.Text())
+		if len(words) == 0 {
+			continue
+		}
+		if err := s.line(words); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if len(s.records) > maxNodes {
+			return nil, fmt.Errorf("line %d: more than %d nodes", n, maxNodes)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if n > 0 && s.self == "" {
+		return nil, errors.New("no line has the flag myself")
+	}
+	return s, nil
+}
+
+func (s *saved) line(words []string) error {
+	if words[0] == "vars" {
+		return s.vars(words[1:])
+	}
+	if len(words) < 8 {
+		return errConf
+	}
+	id, ok := slotmap.ParseNodeID(words[0])
+	if !ok {
+		return fmt.Errorf("%q is no node ID", words[0])
+	}
+	r := record{ID: id}
+	if err := r.parseAddress(words[1]); err != nil {
+		return err
+	}
+	var err error
+	if r.Epoch, err = strconv.ParseUint(words[6], 10, 64); err != nil {
+		return fmt.Errorf("%q is no epoch", words[6])
+	}
+	flags := strings.Split(words[2], ",")
+	if slices.Contains(flags, "handshake") || slices.Contains(flags, "noaddr") {
+		return nil
+	}
+	if slices.Contains(flags, "myself") {
+		s.self = id
+	}
+	set := new(slotmap.Set)
+	for _, word := range words[8:] {
+		if err := s.slots(word, set); err != nil {
+			return err
+		}
+	}
+	r.Slots = set.Ranges()
+	s.records = append(s.records, r)
+	return nil
+}
+
+func (s *saved) vars(words []string) (err error) {
+	for i := 0; i+1 < len(words); i += 2 {
+		if words[i] == "currentEpoch" {
+			if s.currentEpoch, err = strconv.ParseUint(words[i+1], 10, 64); err != nil {
+				return fmt.Errorf("%q is no epoch", words[i+1])
+			}
+		}
+	}
+	return nil
+}
+
+// parseAddress reads ip:port@busport[,hostname[,name=value…]].
+func (r *record) parseAddress(word string) error {
+	fields := strings.Split(word, ",")
+	addr, bus, hasBus := strings.Cut(fields[0], "@")
+	colon := strings.LastIndexByte(addr, ':')
+	if colon < 0 || !printable([]byte(addr)) {
+		return fmt.Errorf("%q is no address", word)
+	}
+	port, err := strconv.ParseUint(addr[colon+1:], 10, 16)
+	if err != nil {
+		return fmt.Errorf("%q is no address", word)
+	}
+	r.IP, r.Port, r.BusPort = addr[:colon], int(port), int(port)+busOffset
+	if hasBus {
+		cport, err := strconv.ParseUint(bus, 10, 16)
+		if err != nil {
+			return fmt.Errorf("%q is no address", word)
+		}
+		r.BusPort = int(cport)
+	}
+	if len(fields) > 1 {
+		r.Hostname = fields[1]
+	}
+	for _, aux := range fields[min(2, len(fields)):] {
+		if value, ok := strings.CutPrefix(aux, "shard-id="); ok {
+			r.Shard, _ = slotmap.ParseNodeID(value)
+		}
+	}
+	return nil
+}
+
+// slots reads n, a-b, [n->-id] or [n-<-id].
+func (s *saved) slots(word string, set *slotmap.Set) error {
+	if !strings.HasPrefix(word, "[") {
+		r, ok := slotmap.ParseRange(word)
+		if !ok {
+			return fmt.Errorf("%q is no slot", word)
+		}
+		set.AddRange(r)
+		return nil
+	}
+	for sep, marks := range map[string]map[uint16]slotmap.NodeID{"->-": s.migrating, "-<-": s.importing} {
+		if slot, id, ok := strings.Cut(strings.Trim(word, "[]"), sep); ok {
+			r, okSlot := slotmap.ParseRange(slot)
+			other, okID := slotmap.ParseNodeID(id)
+			if okSlot && okID && r.Len() == 1 {
+				marks[r.First] = other
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%q is no slot", word)
+}
+
+// store keeps nodes.conf.
+type store struct {
+	fs    vfs.FS
+	path  string
+	lock  io.Closer
+	saved []byte
+}
+
+// openStore locks the file's place and reads it; nil when there is none or it is empty.
+func openStore(files vfs.FS, path string) (*store, *saved, error) {
+	lock, err := files.Lock(path + ".lock")
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s is in use by another node: %w", path, err)
+	}
+	st := &store{fs: files, path: path, lock: lock}
+	s, err := st.load()
+	if err != nil {
+		_ = lock.Close()
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return st, s, nil
+}
+
+func (st *store) load() (*saved, error) {
+	f, err := st.fs.Open(st.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s, err := parseConf(f)
+	if err != nil || s.self == "" {
+		return nil, err
+	}
+	return s, nil
+}
+
+// save replaces the file, unless it says the same already.
+func (st *store) save(text []byte) error {
+	if bytes.Equal(text, st.saved) {
+		return nil
+	}
+	tmp := st.path + ".tmp"
+	f, err := st.fs.Create(tmp, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := st.fs.Rename(tmp, st.path); err != nil {
+		return err
+	}
+	if err := st.syncDir(); err != nil {
+		return err
+	}
+	st.saved = bytes.Clone(text)
+	return nil
+}
+
+func (st *store) syncDir() error {
+	dir, err := st.fs.OpenDir(st.fs.PathDir(st.path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func (st *store) close() error { return st.lock.Close() }
