@@ -1,0 +1,231 @@
+package engine
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairndb/cairn/engine/keys"
+)
+
+// expiries knows the earliest expiry of each slot: 0 for none, never later than the truth. The expirer looks
+// through all of them in a few microseconds, so nothing more clever is needed. A slot's is
+// changed under its write lock.
+type expiries struct {
+	earliest [keys.Slots]atomic.Int64
+	off      atomic.Bool
+	paused   atomic.Int64 // unix milliseconds until which nothing is deleted
+}
+
+func (e *expiries) lower(slot uint16, at int64) {
+	if old := e.earliest[slot].Load(); old == 0 || at < old {
+		e.earliest[slot].Store(at)
+	}
+}
+
+func (e *expiries) clear() {
+	for i := range e.earliest {
+		e.earliest[i].Store(0)
+	}
+}
+
+// SetActiveExpire switches active expiry (DEBUG SET-ACTIVE-EXPIRE); PauseExpire stops expiry from deleting
+// until the given time (CLIENT PAUSE).
+func (s *Store) SetActiveExpire(on bool) { s.expiries.off.Store(!on) }
+
+// PauseExpire: see SetActiveExpire.
+func (s *Store) PauseExpire(until time.Time) { s.expiries.paused.Store(until.UnixMilli()) }
+
+const (
+	expirePoll  = 100 * time.Millisecond
+	expireBatch = 128
+)
+
+// runExpirer deletes expired keys, a bounded batch of one slot at a time.
+func (s *Store) runExpirer() {
+	tick := time.NewTicker(expirePoll)
+	defer tick.Stop()
+	t := s.NewTxn()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		for slot := range uint16(keys.Slots) {
+			for s.mayExpire(slot) {
+				more, err := s.expireSlot(t, slot)
+				if err != nil {
+					s.o.Logger.Warn("store: deleting expired keys", "slot", slot, "err", err)
+					break
+				}
+				if !more {
+					break
+				}
+			}
+		}
+	}
+}
+
+func (s *Store) mayExpire(slot uint16) bool {
+	at := s.expiries.earliest[slot].Load()
+	if at == 0 || s.expiries.off.Load() {
+		return false
+	}
+	if now := s.nowMillis(); at >= now || s.expiries.paused.Load() > now {
+		return false
+	}
+	if s.stopping() {
+		return false
+	}
+	ok, err := s.TryAdmitWrite()
+	return ok && err == nil
+}
+
+func (s *Store) stopping() bool {
+	select {
+	case <-s.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// expireSlot deletes up to a batch of a slot's expired keys, and says whether there may be more.
+func (s *Store) expireSlot(t *Txn, slot uint16) (more bool, err error) {
+	s.warmExpired(slot)
+	t.Lock([]uint16{slot}, true)
+	now := t.Now()
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: keys.AppendKind(nil, slot, keys.KindExpiry),
+		UpperBound: keys.AppendKindEnd(nil, slot, keys.KindExpiry),
+	})
+	if err != nil {
+		t.Discard()
+		return false, storeError(err)
+	}
+	earliest := int64(0)
+	n := 0
+	for ok := it.First(); ok; ok = it.Next() {
+		p, ok := keys.Parse(it.Key())
+		if !ok {
+			continue
+		}
+		if p.ExpireAt >= now || n == expireBatch {
+			earliest = p.ExpireAt
+			break
+		}
+		n++
+		if err = t.expireEntry(p); err != nil {
+			break
+		}
+	}
+	if closeErr := it.Close(); err == nil && closeErr != nil {
+		err = storeError(closeErr)
+	}
+	if err != nil {
+		t.Discard()
+		return false, err
+	}
+	s.expiries.earliest[slot].Store(earliest)
+	if err := t.Commit(); err != nil {
+		s.expiries.lower(slot, now-1)
+		return false, err
+	}
+	return n == expireBatch, nil
+}
+
+// expireEntry deletes the key of an index entry, if it has that expiry.
+func (t *Txn) expireEntry(p keys.Parsed) error {
+	k := Key{Slot: p.Slot, DB: p.DB, Name: p.Name}
+	rec, err := t.seekMeta(k)
+	if err != nil {
+		return err
+	}
+	if rec != nil && p.Expiry == keys.ExpireKey {
+		var h keys.Header
+		if _, err := h.Decode(rec); err != nil {
+			return corruptRecord(p.Slot, err)
+		}
+		if h.ExpireAt == p.ExpireAt {
+			_, err = t.Delete(k)
+			return err
+		}
+	}
+	t.s.o.Logger.Warn("store: an expiry index entry without its key is dropped", "slot", p.Slot)
+	key := keys.AppendExpiry(t.arena.alloc(16 + len(p.Name))[:0], p.Slot, p.ExpireAt, p.Expiry, p.DB, p.Name)
+	t.write(op{kind: opDelete, slot: p.Slot, key: key})
+	return nil
+}
+
+// warmExpired reads without a lock what expireSlot will read under it, so that no
+// lock is held while the disk is waited for.
+func (s *Store) warmExpired(slot uint16) {
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: keys.AppendKind(nil, slot, keys.KindExpiry),
+		UpperBound: keys.AppendExpirySeek(nil, slot, s.nowMillis()),
+	})
+	if err != nil {
+		return
+	}
+	defer it.Close()
+	n := 0
+	for ok := it.First(); ok && n < expireBatch; ok = it.Next() {
+		n++
+		p, ok := keys.Parse(it.Key())
+		if !ok {
+			continue
+		}
+		key := keys.AppendMeta(nil, slot, p.DB, p.Name)
+		if s.cache.has(key) {
+			continue
+		}
+		if _, closer, err := s.read(key); err == nil && closer != nil {
+			_ = closer.Close()
+		}
+	}
+}
+
+// AverageTTL estimates the mean remaining life of keys with expiry, in ms (INFO keyspace). It looks at the
+// nearest entries of a few slots.
+func (s *Store) AverageTTL(db uint8) int64 {
+	const slots, entries = 16, 8
+	if s.DBCounts(db).Expires == 0 {
+		return 0
+	}
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed.Load() {
+		return 0
+	}
+	now := s.nowMillis()
+	var sum, n int64
+	seen := 0
+	for slot := uint16(0); slot < keys.Slots && seen < slots; slot++ {
+		if s.expiries.earliest[slot].Load() == 0 {
+			continue
+		}
+		seen++
+		it, err := s.db.NewIter(&pebble.IterOptions{
+			LowerBound: keys.AppendExpirySeek(nil, slot, now),
+			UpperBound: keys.AppendKindEnd(nil, slot, keys.KindExpiry),
+		})
+		if err != nil {
+			return 0
+		}
+		i := 0
+		for ok := it.First(); ok && i < entries; ok = it.Next() {
+			if p, ok := keys.Parse(it.Key()); ok && p.DB == db {
+				sum += p.ExpireAt - now
+				n++
+			}
+			i++
+		}
+		_ = it.Close()
+	}
+	if n == 0 {
+		return 0
+	}
+	return sum / n
+}

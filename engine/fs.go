@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	wal "github.com/cairndb/cairn/engine/log"
+)
+
+// storeFS is the file system that Pebble works on. It keeps three promises:
+//
+//   - The log is synced before every sync of a MANIFEST, so that what Pebble has after a crash
+//     is never ahead of the log.
+//   - A full disk does not fail a MANIFEST write, which would end Pebble: the
+//     ballast file gives it room.
+//   - Pebble retries a failed flush or compaction at once and for ever: an error
+//     here takes a while, so that it does not spin.
+type storeFS struct {
+	vfs.FS
+	log     *wal.Log
+	ballast string
+	// full is set when a write found the disk full, until the space guard sees room again.
+	full atomic.Bool
+	// stop ends the waits when the store closes; failed makes every write fail.
+	stop     chan struct{}
+	stopOnce sync.Once
+	failed   atomic.Bool
+}
+
+var errStoreFailed = errors.New("engine: the store has failed and writes no more files")
+
+const errorPause = 100 * time.Millisecond
+
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, wal.ErrNoSpace)
+}
+
+// check looks at the outcome of a write.
+func (fs *storeFS) check(err error) error {
+	if err == nil {
+		return nil
+	}
+	if isDiskFull(err) {
+		fs.full.Store(true)
+	}
+	fs.pause()
+	return err
+}
+
+func (fs *storeFS) pause() {
+	select {
+	case <-fs.stop:
+	case <-time.After(errorPause):
+	}
+}
+
+func (fs *storeFS) close() { fs.stopOnce.Do(func() { close(fs.stop) }) }
+
+func (fs *storeFS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, fs.check(err)
+	}
+	if strings.HasPrefix(fs.PathBase(name), "MANIFEST-") {
+		return &manifestFile{File: f, fs: fs}, nil
+	}
+	return &guardedFile{File: f, fs: fs}, nil
+}
+
+func (fs *storeFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if fs.failed.Load() {
+		fs.pause()
+		return nil, errStoreFailed
+	}
+	f, err := fs.FS.Create(name, c)
+	return fs.wrap(name, f, err)
+}
+
+func (fs *storeFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := fs.FS.OpenReadWrite(name, c, opts...)
+	return fs.wrap(name, f, err)
+}
+
+func (fs *storeFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.ReuseForWrite(oldname, newname, c)
+	return fs.wrap(newname, f, err)
+}
+
+// Unwrap is part of vfs.FS.
+func (fs *storeFS) Unwrap() vfs.FS { return fs.FS }
+
+// syncLog makes the log durable. While the log waits for room on the disk, so does Pebble's flush.
+func (fs *storeFS) syncLog() error {
+	for {
+		err := fs.log.Sync()
+		if !errors.Is(err, wal.ErrStalled) {
+			return err
+		}
+		select {
+		case <-fs.stop:
+			return err
+		case <-time.After(errorPause):
+		}
+	}
+}
+
+type guardedFile struct {
+	vfs.File
+	fs *storeFS
+}
+
+func (f *guardedFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	return n, f.fs.check(err)
+}
+
+func (f *guardedFile) Sync() error { return f.fs.check(f.File.Sync()) }
+
+type manifestFile struct {
+	vfs.File
+	fs *storeFS
+}
+
+func (f *manifestFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	if err == nil || !isDiskFull(err) {
+		return n, err
+	}
+	f.fs.full.Store(true)
+	if rmErr := f.fs.Remove(f.fs.ballast); rmErr != nil {
+		return n, err
+	}
+	m, err := f.File.Write(p[n:])
+	return n + m, err
+}
+
+func (f *manifestFile) Sync() error {
+	if err := f.fs.syncLog(); err != nil {
+		return err
+	}
+	return f.File.Sync()
+}
+
+func (f *manifestFile) SyncData() error {
+	if err := f.fs.syncLog(); err != nil {
+		return err
+	}
+	return f.File.SyncData()
+}
+
+func (f *manifestFile) SyncTo(length int64) (bool, error) {
+	if err := f.fs.syncLog(); err != nil {
+		return false, err
+	}
+	return f.File.SyncTo(length)
+}

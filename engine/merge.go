@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// mergedIter walks the stored keys of a range as a transaction sees them: what it has
+// written itself covers what is stored.
+type mergedIter struct {
+	it   *pebble.Iterator // nil after a FLUSHALL of the transaction
+	itOK bool
+	own  []*op // ascending by key
+	at   int   // in own
+	cur  *op   // nil when the current entry is it's
+}
+
+// newMergedIter opens an iterator over lower to upper (exclusive). t may be nil.
+func (s *Store) newMergedIter(t *Txn, lower, upper []byte) (*mergedIter, error) {
+	m := &mergedIter{}
+	if t == nil || t.set.flush == 0 {
+		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+		if err != nil {
+			return nil, storeError(err)
+		}
+		m.it = it
+	}
+	if t == nil {
+		return m, nil
+	}
+	for i := t.set.flush; i < len(t.set.ops); i++ {
+		o := &t.set.ops[i]
+		if !o.superseded && o.kind <= opDelete && bytes.Compare(o.key, lower) >= 0 && bytes.Compare(o.key, upper) < 0 {
+			m.own = append(m.own, o)
+		}
+	}
+	slices.SortFunc(m.own, func(a, b *op) int { return bytes.Compare(a.key, b.key) })
+	return m, nil
+}
+
+func (m *mergedIter) seek(key []byte) bool {
+	if m.it != nil {
+		m.itOK = m.it.SeekGE(key)
+	}
+	m.at, _ = slices.BinarySearchFunc(m.own, key, func(o *op, k []byte) int { return bytes.Compare(o.key, k) })
+	return m.settle()
+}
+
+func (m *mergedIter) next() bool {
+	if m.cur != nil {
+		m.at++
+	} else {
+		m.itOK = m.it.Next()
+	}
+	return m.settle()
+}
+
+// settle finds the lesser of the two positions that is not deleted.
+func (m *mergedIter) settle() bool {
+	for m.at < len(m.own) {
+		o := m.own[m.at]
+		c := 1
+		if m.itOK {
+			c = bytes.Compare(o.key, m.it.Key())
+		}
+		switch {
+		case !m.itOK || c < 0:
+		case c == 0:
+			m.itOK = m.it.Next()
+		default:
+			m.cur = nil
+			return true
+		}
+		if o.kind == opSet {
+			m.cur = o
+			return true
+		}
+		m.at++
+	}
+	m.cur = nil
+	return m.itOK
+}
+
+func (m *mergedIter) key() []byte {
+	if m.cur != nil {
+		return m.cur.key
+	}
+	return m.it.Key()
+}
+
+func (m *mergedIter) value() ([]byte, error) {
+	if m.cur != nil {
+		return m.cur.val, nil
+	}
+	v, err := m.it.ValueAndErr()
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return v, nil
+}
+
+// close reports what went wrong while iterating.
+func (m *mergedIter) close() error {
+	if m.it == nil {
+		return nil
+	}
+	if err := m.it.Close(); err != nil {
+		return storeError(err)
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package engine
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	wal "github.com/cairndb/cairn/engine/log"
+)
+
+// Options configure a store. The zero value of a field means its default.
+// Those with a setter on Store can be changed while it is open.
+type Options struct {
+	// FS holds the data folder; vfs.Default if nil.
+	FS vfs.FS
+	// CacheBytes is the size of Pebble's block cache; memtables are taken from it, too.
+	CacheBytes int64
+	// RecordCacheBytes is the size of the record cache; at least 32 MiB, negative for none.
+	RecordCacheBytes int64
+	// MemTableBytes is the size of a memtable. It bounds, with MemTables, the log that a start replays.
+	MemTableBytes int64
+	// MemTables is how many memtables may wait to be flushed before writes have to wait.
+	MemTables int
+	// L0Sublevels is the depth of Pebble's level 0 at which writes have to wait.
+	L0Sublevels int
+	// Compression is none, fastest, balanced or good.
+	Compression string
+	// Compactions is how many compactions may run at once.
+	Compactions int
+	// MaxOpenFiles bounds Pebble's open files.
+	MaxOpenFiles int
+	// LogSegmentBytes is the size of a log segment.
+	LogSegmentBytes int64
+	// LogBacklogBytes of the log are kept although a restart does not need them (SetLogBacklog).
+	LogBacklogBytes uint64
+	// FreeSpaceReserve is the room on the disk below which writes are refused (SetFreeSpaceReserve).
+	FreeSpaceReserve uint64
+	// SyncPolicy is appendfsync (SetSyncPolicy).
+	SyncPolicy wal.Policy
+	// Databases is the number of logical databases, 1 to 128.
+	Databases int
+	// ReadOnly opens an existing store without changing a byte of it; every write is refused.
+	ReadOnly bool
+	// Logger gets what an operator should know; discarded if nil.
+	Logger *slog.Logger
+	// Progress is called now and then during long work in Open, with the bytes done and to do.
+	Progress func(what string, done, total uint64)
+	// OnFailure is called once when the store has failed for good and must be opened again:
+	// everything acknowledged within the policy is safe. It must not call Close itself.
+	OnFailure func(error)
+	// Now is the clock; time.Now if nil.
+	Now func() time.Time
+}
+
+// DefaultOptions returns the options with every default filled in.
+func DefaultOptions() Options {
+	return Options{
+		FS:               vfs.Default,
+		CacheBytes:       256 << 20,
+		RecordCacheBytes: 128 << 20,
+		MemTableBytes:    64 << 20,
+		MemTables:        4,
+		L0Sublevels:      24,
+		Compression:      "fastest",
+		Compactions:      max(2, runtime.GOMAXPROCS(0)/2),
+		MaxOpenFiles:     1000,
+		LogSegmentBytes:  64 << 20,
+		FreeSpaceReserve: 256 << 20,
+		SyncPolicy:       wal.EverySec,
+		Databases:        16,
+		Logger:           slog.New(slog.DiscardHandler),
+		Now:              time.Now,
+	}
+}
+
+func orDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+func (o *Options) ensureDefaults() error {
+	d := DefaultOptions()
+	if o.FS == nil {
+		o.FS = d.FS
+	}
+	orDefault(&o.CacheBytes, d.CacheBytes)
+	orDefault(&o.RecordCacheBytes, d.RecordCacheBytes)
+	orDefault(&o.MemTableBytes, d.MemTableBytes)
+	orDefault(&o.MemTables, d.MemTables)
+	orDefault(&o.L0Sublevels, d.L0Sublevels)
+	orDefault(&o.Compression, d.Compression)
+	orDefault(&o.Compactions, d.Compactions)
+	orDefault(&o.MaxOpenFiles, d.MaxOpenFiles)
+	orDefault(&o.LogSegmentBytes, d.LogSegmentBytes)
+	orDefault(&o.FreeSpaceReserve, d.FreeSpaceReserve)
+	orDefault(&o.Databases, d.Databases)
+	orDefault(&o.Logger, d.Logger)
+	if o.Now == nil {
+		o.Now = d.Now
+	}
+	if o.Databases < 1 || o.Databases > maxLogical {
+		return fmt.Errorf("engine: %d databases: must be 1 to %d", o.Databases, maxLogical)
+	}
+	if _, ok := compressions[o.Compression]; !ok {
+		return fmt.Errorf("engine: unknown compression %q: must be none, fastest, balanced or good", o.Compression)
+	}
+	if o.MemTableBytes < 64<<10 || o.MemTableBytes > 2<<30 {
+		return fmt.Errorf("engine: memtable of %d bytes: must be 64 KiB to 2 GiB", o.MemTableBytes)
+	}
+	return nil
+}
+
+var compressions = map[string]pebble.DBCompressionSettings{
+	"none":     pebble.DBCompressionNone,
+	"fastest":  pebble.DBCompressionFastest,
+	"balanced": pebble.DBCompressionBalanced,
+	"good":     pebble.DBCompressionGood,
+}
+
+// MemoryBudget estimates the greatest memory that the store holds with these options, in bytes:
+// caches, memtables, the log's buffer, what a compaction needs, indexes of open tables.
+func (o Options) MemoryBudget() int64 {
+	if err := o.ensureDefaults(); err != nil {
+		return 0
+	}
+	// Memtables are reserved in the block cache: what exceeds it comes on top.
+	mem := max(o.CacheBytes, int64(o.MemTables+2)*o.MemTableBytes)
+	if o.RecordCacheBytes > 0 {
+		mem += max(o.RecordCacheBytes, minRecordCache)
+	}
+	const fixed, perCompaction = 16 << 20, 8 << 20
+	return mem + fixed + int64(o.Compactions)*perCompaction
+}

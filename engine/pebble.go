@@ -1,0 +1,139 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cairndb/cairn/engine/keys"
+)
+
+// comparer orders keys bytewise; Bloom filters hold keys.Split of them. Its name is stored in every
+// file and can't change.
+var comparer = func() *pebble.Comparer {
+	c := *pebble.DefaultComparer
+	c.Name = "cairn.v1"
+	c.Split = keys.Split
+	c.ImmediateSuccessor = keys.ImmediateSuccessor
+	c.ComparePointSuffixes = bytes.Compare
+	return &c
+}()
+
+// pebbleOptions are the settings of libraries measured for this use: no WAL, large memtables,
+// small blocks, few committers.
+func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
+	o := &s.o
+	po := &pebble.Options{
+		FS:                 fs,
+		Comparer:           comparer,
+		FormatMajorVersion: pebble.FormatNewest,
+		DisableWAL:         true,
+		ReadOnly:           o.ReadOnly,
+		CacheSize:          o.CacheBytes,
+		MaxOpenFiles:       o.MaxOpenFiles,
+		MemTableSize:       uint64(o.MemTableBytes),
+		// Admission control stops writers before Pebble would, which waits under locks.
+		MemTableStopWritesThreshold: 2*o.MemTables + 8,
+		L0StopWritesThreshold:       10 * o.L0Sublevels,
+		L0CompactionThreshold:       2,
+		LBaseMaxBytes:               max(4*o.MemTableBytes, 1<<20),
+		BytesPerSync:                1 << 20,
+		FlushDelayDeleteRange:       10 * time.Second,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, o.Compactions },
+		Logger:                      pebbleLogger{s},
+		EventListener:               s.events(),
+	}
+	po.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return compressions[o.Compression] })
+	po.Experimental.SpanPolicyFunc = func([]byte) (pebble.SpanPolicy, []byte, error) {
+		return pebble.SpanPolicy{DisableValueSeparationBySuffix: true}, nil, nil
+	}
+	for i := range po.Levels {
+		po.Levels[i].BlockSize = 8 << 10
+		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		po.Levels[i].FilterType = pebble.TableFilter
+	}
+	return po
+}
+
+// events logs what an operator should know and wakes whoever waits for a flush.
+func (s *Store) events() *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) {
+			s.backgroundErrors.Add(1)
+			s.o.Logger.Warn("store: background work failed and is tried again", "err", err)
+		},
+		DataCorruption: func(i pebble.DataCorruptionInfo) {
+			s.corruptions.Add(1)
+			s.o.Logger.Error("store: corrupt file", "path", i.Path, "err", i.Details)
+		},
+		FlushEnd: func(i pebble.FlushInfo) {
+			s.o.Logger.Debug("store: flush", "err", i.Err, "took", i.TotalDuration)
+			if i.Err == nil {
+				select {
+				case s.flushed <- struct{}{}:
+				default:
+				}
+			}
+		},
+		CompactionEnd: func(i pebble.CompactionInfo) {
+			s.o.Logger.Debug("store: compaction", "reason", i.Reason, "err", i.Err, "took", i.TotalDuration)
+		},
+		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
+			s.o.Logger.Warn("store: writes stall", "reason", i.Reason)
+		},
+	}
+}
+
+// pebbleLogger passes on what Pebble says. After a fatal error Pebble does nothing more to its files, and neither
+// do we: the log holds all that was committed, so the next start loses nothing.
+type pebbleLogger struct{ s *Store }
+
+func (l pebbleLogger) Infof(format string, args ...any) {
+	if l.s.o.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		l.s.o.Logger.Debug("pebble: " + fmt.Sprintf(format, args...))
+	}
+}
+
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.s.o.Logger.Warn("pebble: " + fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	l.s.fail(fmt.Errorf("pebble: "+format, args...))
+}
+
+// storeError translates an error of Pebble.
+func storeError(err error) error {
+	switch {
+	case pebble.IsCorruptionError(err):
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	case errors.Is(err, pebble.ErrClosed):
+		return ErrClosed
+	}
+	return fmt.Errorf("engine: %w", err)
+}
+
+// read returns the stored value of a key. If it is absent, closer is nil.
+func (s *Store) read(key []byte) (value []byte, closer io.Closer, err error) {
+	if s.closed.Load() {
+		return nil, nil, ErrClosed
+	}
+	start := time.Now()
+	value, closer, err = s.db.Get(key)
+	s.reads.note(time.Since(start))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, storeError(err)
+	}
+	return value, closer, nil
+}

@@ -1,0 +1,263 @@
+package engine
+
+import (
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairndb/cairn/engine/keys"
+)
+
+// reclaims are the slots that may hold dead ids.
+type reclaims struct {
+	mu     sync.Mutex
+	queued [keys.Slots]bool
+	queue  []uint16
+}
+
+func (r *reclaims) add(slot uint16) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.queued[slot] {
+		r.queued[slot] = true
+		r.queue = append(r.queue, slot)
+	}
+}
+
+func (r *reclaims) has(slot uint16) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.queued[slot]
+}
+
+func (r *reclaims) take() (slot uint16, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.queue) == 0 {
+		return 0, false
+	}
+	slot = r.queue[0]
+	r.queue = r.queue[1:]
+	r.queued[slot] = false
+	return slot, true
+}
+
+func (r *reclaims) len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.queue)
+}
+
+const (
+	reclaimPoll = 100 * time.Millisecond
+	// reclaimByPoint is the number of sub-keys up to which they are deleted one by one. A range deletion costs every
+	// reader of the memtable more, see FlushDelayDeleteRange, so it has to be worth it.
+	reclaimByPoint = 512
+	rangePause     = 10 * time.Millisecond
+	flushBatch     = 512
+)
+
+// runReclaimer removes the sub-keys of dead ids and the keys of flushed databases.
+func (s *Store) runReclaimer() {
+	tick := time.NewTicker(reclaimPoll)
+	defer tick.Stop()
+	t := s.NewTxn()
+	s.findGarbage()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		for s.mayReclaim() {
+			slot, ok := s.reclaims.take()
+			if !ok {
+				break
+			}
+			if err := s.reclaimSlot(t, slot); err != nil {
+				s.reclaims.add(slot)
+				s.o.Logger.Warn("store: reclaiming", "slot", slot, "err", err)
+				break
+			}
+		}
+		if db, ok := s.dbs.Load().anyDirty(); ok && s.mayReclaim() {
+			if err := s.reclaimDB(t, db); err != nil {
+				s.o.Logger.Warn("store: removing a flushed database", "db", db, "err", err)
+			}
+		}
+	}
+}
+
+func (s *Store) mayReclaim() bool {
+	if s.stopping() {
+		return false
+	}
+	ok, err := s.TryAdmitWrite()
+	return ok && err == nil
+}
+
+// findGarbage queues the slots in which an earlier run left dead ids.
+func (s *Store) findGarbage() {
+	it, err := s.db.NewIter(&pebble.IterOptions{UpperBound: keys.AppendSlot(nil, keys.Slots)})
+	if err != nil {
+		return
+	}
+	defer it.Close()
+	for slot := range uint16(keys.Slots) {
+		if s.slots[slot].nextIDAtOpen == 1 {
+			continue // no id was ever given
+		}
+		if s.stopping() {
+			return
+		}
+		if it.SeekGE(keys.AppendKind(nil, slot, keys.KindGarbage)) {
+			if p, ok := keys.Parse(it.Key()); ok && p.Slot == slot && p.Kind == keys.KindGarbage {
+				s.reclaims.add(slot)
+			}
+		}
+	}
+}
+
+// reclaimSlot removes the sub-keys of all ids that are dead in a slot.
+func (s *Store) reclaimSlot(t *Txn, slot uint16) error {
+	dead, err := s.deadIDs(slot)
+	if err != nil {
+		return err
+	}
+	for _, id := range dead {
+		if !s.mayReclaim() {
+			s.reclaims.add(slot)
+			return nil
+		}
+		if err := s.reclaimID(t, slot, id); err != nil {
+			return err
+		}
+	}
+	if len(dead) == deadBatch {
+		s.reclaims.add(slot)
+	}
+	return nil
+}
+
+const deadBatch = 1024
+
+func (s *Store) deadIDs(slot uint16) (ids []uint64, err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: keys.AppendKind(nil, slot, keys.KindGarbage),
+		UpperBound: keys.AppendKindEnd(nil, slot, keys.KindGarbage),
+	})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	for ok := it.First(); ok && len(ids) < deadBatch; ok = it.Next() {
+		if p, ok := keys.Parse(it.Key()); ok {
+			ids = append(ids, p.ID)
+		}
+	}
+	return ids, storeErrorOrNil(it.Close())
+}
+
+// reclaimID removes the sub-keys of a dead id and its registration. Nothing refers to the id, so
+// the sub-keys are listed without a lock.
+func (s *Store) reclaimID(t *Txn, slot uint16, id uint64) error {
+	lower, upper := keys.AppendSub(nil, slot, id, nil), keys.AppendSubEnd(nil, slot, id)
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return storeError(err)
+	}
+	var subs [][]byte
+	for ok := it.First(); ok && len(subs) <= reclaimByPoint; ok = it.Next() {
+		subs = append(subs, append([]byte(nil), it.Key()...))
+	}
+	if err := it.Close(); err != nil {
+		return storeError(err)
+	}
+	byRange := len(subs) > reclaimByPoint
+	t.Lock([]uint16{slot}, true)
+	if byRange {
+		t.touched.at(slot)
+		t.set.addUnindexed(op{kind: opDeleteRange, slot: slot, key: lower, val: upper})
+	} else {
+		for _, key := range subs {
+			t.write(op{kind: opDelete, slot: slot, key: key})
+		}
+	}
+	t.write(op{kind: opDelete, slot: slot, key: keys.AppendGarbage(nil, slot, id)})
+	if err := t.Commit(); err != nil {
+		return err
+	}
+	s.reclaimed.Add(1)
+	if byRange {
+		select {
+		case <-s.stop:
+		case <-time.After(rangePause):
+		}
+	}
+	return nil
+}
+
+// reclaimDB removes the keys of a flushed database slot by slot, and gives its number free once none is left.
+func (s *Store) reclaimDB(t *Txn, db uint8) error {
+	for slot := range uint16(keys.Slots) {
+		for {
+			s.counters.mu.Lock()
+			left := s.counters.of(slot, db).Keys
+			s.counters.mu.Unlock()
+			if left == 0 {
+				break
+			}
+			if !s.mayReclaim() {
+				return nil
+			}
+			n, err := s.reclaimDBSlot(t, db, slot)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				break
+			}
+		}
+	}
+	t.LockWorld()
+	defer t.Discard()
+	table := *s.dbs.Load()
+	if !table.dirty[db] || s.DBCounts(db).Keys != 0 {
+		return nil
+	}
+	table.dirty[db] = false
+	t.setTable(&table)
+	return t.Commit()
+}
+
+// reclaimDBSlot deletes a batch of a flushed database's keys in a slot.
+func (s *Store) reclaimDBSlot(t *Txn, db uint8, slot uint16) (n int, err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: keys.AppendKind(nil, slot, keys.KindMeta),
+		UpperBound: keys.AppendKindEnd(nil, slot, keys.KindMeta),
+	})
+	if err != nil {
+		return 0, storeError(err)
+	}
+	var names [][]byte
+	for ok := it.First(); ok && len(names) < flushBatch; ok = it.Next() {
+		if p, ok := keys.Parse(it.Key()); ok && p.DB == db {
+			names = append(names, append([]byte(nil), p.Name...))
+		}
+	}
+	if err := it.Close(); err != nil {
+		return 0, storeError(err)
+	}
+	t.Lock([]uint16{slot}, true)
+	if !s.dbs.Load().dirty[db] {
+		t.Discard() // a FLUSHALL has been quicker, and the number may be in use again
+		return 0, nil
+	}
+	for _, name := range names {
+		if _, err := t.Delete(Key{Slot: slot, DB: db, Name: name}); err != nil {
+			t.Discard()
+			return 0, err
+		}
+	}
+	return len(names), t.Commit()
+}

@@ -1,0 +1,332 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairndb/cairn/engine/keys"
+	wal "github.com/cairndb/cairn/engine/log"
+)
+
+// recover replays the log behind Pebble's applied offset, then loads what lives in memory.
+func (s *Store) recover() error {
+	start := time.Now()
+	applied, err := s.appliedOffset(false)
+	if err != nil {
+		return err
+	}
+	s.recovery.From = applied
+	// Opened for reading only, nothing can be replayed: whoever reads (Check) sees the store as it was flushed.
+	if !s.o.ReadOnly {
+		if err := s.replay(applied); err != nil {
+			return err
+		}
+	}
+	if err := s.loadTable(); err != nil {
+		return err
+	}
+	if err := s.loadCounters(applied); err != nil {
+		return err
+	}
+	s.recovery.To = s.log.End()
+	s.recovery.Took = time.Since(start)
+	s.worldOffset = s.log.End()
+	if s.recovery.Records > 0 {
+		s.o.Logger.Info("store: log replayed", "from", s.recovery.From, "to", s.recovery.To,
+			"records", s.recovery.Records, "took", s.recovery.Took)
+	}
+	return nil
+}
+
+// appliedOffset reads the applied offset: of all that is visible, or of what is durable.
+func (s *Store) appliedOffset(durable bool) (Offset, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound:                keys.AppliedKey,
+		UpperBound:                append(append([]byte(nil), keys.AppliedKey...), 0),
+		OnlyReadGuaranteedDurable: durable,
+	})
+	if err != nil {
+		return 0, storeError(err)
+	}
+	defer it.Close()
+	if !it.First() {
+		if err := it.Error(); err != nil {
+			return 0, storeError(err)
+		}
+		return 0, nil
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return 0, storeError(err)
+	}
+	if len(v) != 8 {
+		return 0, fmt.Errorf("%w: applied offset of %d bytes", ErrCorrupt, len(v))
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+// replay applies the records behind applied. Each stamps its own end, so a crash
+// in the middle starts where Pebble last flushed.
+func (s *Store) replay(applied Offset) error {
+	cur, err := s.log.Read(applied)
+	if err != nil {
+		return fmt.Errorf("%w: the store has applied the log up to offset %d, but the log holds %d to %d: %w",
+			ErrCorrupt, applied, s.log.Start(), s.log.End(), err)
+	}
+	defer cur.Close()
+	end := s.log.End()
+	s.progress("replaying the log", 0, end-applied)
+	b := s.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	last := time.Now()
+	for {
+		r, err := cur.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("engine: replaying the log: %w", err)
+		}
+		if r.Kind == wal.KindTerm {
+			continue
+		}
+		if b, err = s.applyRecord(b, &r); err != nil {
+			return fmt.Errorf("engine: replaying the record at log offset %d: %w", r.Start, err)
+		}
+		s.recovery.Records++
+		if time.Since(last) > 100*time.Millisecond {
+			last = time.Now()
+			s.progress("replaying the log", r.End-applied, end-applied)
+		}
+	}
+	s.progress("replaying the log", end-applied, end-applied)
+	return s.failed()
+}
+
+func (s *Store) progress(what string, done, total uint64) {
+	if s.o.Progress != nil && total > 0 {
+		s.o.Progress(what, done, total)
+	}
+}
+
+// applyRecord applies a record's batch and returns a batch to use for the next one.
+func (s *Store) applyRecord(b *pebble.Batch, r *wal.Record) (*pebble.Batch, error) {
+	repr, err := batchRepr(r)
+	if err != nil {
+		return b, err
+	}
+	if err := b.SetRepr(repr); err != nil {
+		return b, storeError(err)
+	}
+	if err := s.applyAt(b, r.End); err != nil {
+		return b, storeError(err)
+	}
+	if len(repr) < 1<<20 {
+		b.Reset()
+		return b, nil
+	}
+	_ = b.Close()
+	return s.db.NewBatch(), nil
+}
+
+// batchRepr makes a Pebble batch of a record's payload.
+func batchRepr(r *wal.Record) ([]byte, error) {
+	if r.Kind != wal.KindBatch && r.Kind != wal.KindFlushAll {
+		return nil, fmt.Errorf("%w: record of unknown kind %d", ErrCorrupt, r.Kind)
+	}
+	count, n := binary.Uvarint(r.Payload)
+	if n <= 0 || count > 1<<32-1 {
+		return nil, fmt.Errorf("%w: record without a count", ErrCorrupt)
+	}
+	repr := make([]byte, batchHeader, batchHeader+len(r.Payload)-n+32)
+	binary.LittleEndian.PutUint32(repr[8:], uint32(count))
+	return append(repr, r.Payload[n:]...), nil
+}
+
+func (s *Store) loadTable() error {
+	v, closer, err := s.db.Get(keys.DatabasesKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return storeError(err)
+	}
+	defer closer.Close()
+	t, err := decodeDBTable(v)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	s.dbs.Store(t)
+	return nil
+}
+
+// loadCounters takes the summary of a clean close if nothing was written since, or else
+// one seek a slot.
+func (s *Store) loadCounters(applied Offset) error {
+	if s.recovery.Records == 0 {
+		ok, err := s.loadSummary(applied)
+		if ok || err != nil {
+			s.recovery.Clean = ok
+			return err
+		}
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{UpperBound: keys.AppendSlot(nil, keys.Slots)})
+	if err != nil {
+		return storeError(err)
+	}
+	defer it.Close()
+	var c keys.Counters
+	var key []byte
+	for slot := 0; slot < keys.Slots; {
+		key = keys.AppendCounters(key[:0], uint16(slot))
+		if !it.SeekGE(key) {
+			break
+		}
+		p, ok := keys.Parse(it.Key())
+		if !ok {
+			return fmt.Errorf("%w: a key that does not parse: %x", ErrCorrupt, it.Key())
+		}
+		if p.Kind != keys.KindCounters {
+			slot = max(slot+1, int(p.Slot)) // the keys of a slot without counters, or of one further on
+			continue
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return storeError(err)
+		}
+		if _, err := c.Decode(v); err != nil {
+			return fmt.Errorf("%w: slot %d: %w", ErrCorrupt, p.Slot, err)
+		}
+		s.loadSlot(p.Slot, &c)
+		if err := s.loadEarliest(it, p.Slot); err != nil {
+			return err
+		}
+		slot = int(p.Slot) + 1
+	}
+	return storeErrorOrNil(it.Error())
+}
+
+func storeErrorOrNil(err error) error {
+	if err == nil {
+		return nil
+	}
+	return storeError(err)
+}
+
+func (s *Store) loadSlot(slot uint16, c *keys.Counters) {
+	s.slots[slot].nextID, s.slots[slot].nextIDAtOpen = c.NextID, c.NextID
+	s.counters.mu.Lock()
+	s.counters.load(slot, c)
+	s.counters.mu.Unlock()
+}
+
+// loadEarliest finds the first expiry of a slot that has any.
+func (s *Store) loadEarliest(it *pebble.Iterator, slot uint16) error {
+	for _, d := range s.counters.slots[slot] {
+		if d.Expires == 0 {
+			continue
+		}
+		if it.SeekGE(keys.AppendKind(nil, slot, keys.KindExpiry)) {
+			if p, ok := keys.Parse(it.Key()); ok && p.Slot == slot && p.Kind == keys.KindExpiry {
+				s.expiries.lower(slot, p.ExpireAt)
+			}
+		}
+		return storeErrorOrNil(it.Error())
+	}
+	return nil
+}
+
+const summaryFormat = 1
+
+// encodeSummary: format(1) applied offset(8) slots(uvarint), for each: slot(2) earliest expiry(uvarint) counters.
+func (s *Store) encodeSummary() []byte {
+	applied, err := s.appliedOffset(false)
+	if err != nil {
+		return []byte{0} // no summary: the next start seeks
+	}
+	b := binary.BigEndian.AppendUint64([]byte{summaryFormat}, applied)
+	var body []byte
+	n := uint64(0)
+	var c keys.Counters
+	for slot := range uint16(keys.Slots) {
+		if s.slots[slot].nextID == 1 && len(s.counters.slots[slot]) == 0 {
+			continue
+		}
+		n++
+		body = binary.BigEndian.AppendUint16(body, slot)
+		body = binary.AppendUvarint(body, uint64(s.expiries.earliest[slot].Load()))
+		s.counters.stored(&c, slot, s.slots[slot].nextID, nil, false)
+		body = c.Append(body)
+	}
+	return append(binary.AppendUvarint(b, n), body...)
+}
+
+// loadSummary reports whether there is a summary that belongs to the applied offset.
+func (s *Store) loadSummary(applied Offset) (bool, error) {
+	b, closer, err := s.db.Get(keys.SummaryKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, storeError(err)
+	}
+	defer closer.Close()
+	if len(b) < 9 || b[0] != summaryFormat || binary.BigEndian.Uint64(b[1:]) != applied {
+		return false, nil
+	}
+	bad := fmt.Errorf("%w: malformed summary", ErrCorrupt)
+	n, k := binary.Uvarint(b[9:])
+	if k <= 0 || n > keys.Slots {
+		return false, bad
+	}
+	b = b[9+k:]
+	var c keys.Counters
+	for ; n > 0; n-- {
+		if len(b) < 3 {
+			return false, bad
+		}
+		slot := binary.BigEndian.Uint16(b)
+		earliest, k := binary.Uvarint(b[2:])
+		if k <= 0 || slot >= keys.Slots {
+			return false, bad
+		}
+		if b, err = c.Decode(b[2+k:]); err != nil {
+			return false, fmt.Errorf("%w: %w", bad, err)
+		}
+		s.loadSlot(slot, &c)
+		if earliest != 0 {
+			s.expiries.lower(slot, int64(earliest))
+		}
+	}
+	return true, nil
+}
+
+// runLogDropper drops the log segments that neither a restart nor the backlog needs, after each flush.
+func (s *Store) runLogDropper() {
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.flushed:
+			s.dropLog()
+		}
+	}
+}
+
+func (s *Store) dropLog() {
+	durable, err := s.appliedOffset(true)
+	if err != nil {
+		s.o.Logger.Warn("store: reading the durable offset", "err", err)
+		return
+	}
+	if keep := s.backlog.Load(); durable > keep {
+		if err := s.log.Drop(durable - keep); err != nil {
+			s.o.Logger.Warn("store: dropping log segments", "err", err)
+		}
+	}
+}

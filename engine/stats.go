@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/VictoriaMetrics/fastcache"
+
+	wal "github.com/cairndb/cairn/engine/log"
+)
+
+// Stats is a snapshot for INFO. Sizes are bytes.
+type Stats struct {
+	Commits           uint64
+	ExpiredKeys       uint64
+	ReclaimedIDs      uint64 // dead large values whose parts were removed
+	ReclaimQueue      int    // slots that wait for it
+	Corruptions       uint64
+	BackgroundErrors  uint64
+	Failed            bool
+	ReadOnlyReason    string // why writes are refused, empty if they are not
+	Recovery          Recovery
+	MemoryBudget      int64
+	Log               wal.Stats
+	DiskAvailable     uint64
+	DiskTotal         uint64
+	StoreBytes        uint64 // Pebble's files
+	RecordCacheHits   uint64
+	RecordCacheMisses uint64
+	RecordCacheBytes  uint64
+	RecordCacheMax    uint64
+	StoreReads        uint64 // reads that the record cache could not answer
+	StoreReadsSlow    uint64 // of these, those that took longer than memory does
+	BlockCacheHits    int64
+	BlockCacheMisses  int64
+	BlockCacheBytes   int64
+	BlockCacheMax     int64
+	MemTables         int64
+	MemTableBytes     uint64
+	L0Files           int64
+	L0Sublevels       int32
+	LevelFiles        [7]int64
+	LevelBytes        [7]int64
+	CompactionDebt    uint64
+	Compactions       int64
+	CompactionsNow    int64
+	Flushes           int64
+	BytesFlushed      uint64
+	BytesCompacted    uint64
+	Stalled           bool
+	Stalls            uint64
+	StallTime         time.Duration
+}
+
+// Stats returns a snapshot. After Close it holds the counters only.
+func (s *Store) Stats() Stats {
+	a := &s.admission
+	st := Stats{
+		Commits:          s.commits.Load(),
+		ExpiredKeys:      s.expired.Load(),
+		ReclaimedIDs:     s.reclaimed.Load(),
+		ReclaimQueue:     s.reclaims.len(),
+		Corruptions:      s.corruptions.Load(),
+		BackgroundErrors: s.backgroundErrors.Load(),
+		Failed:           s.failed() != nil,
+		Recovery:         s.recovery,
+		MemoryBudget:     s.o.MemoryBudget(),
+		DiskAvailable:    a.avail.Load(),
+		DiskTotal:        a.total.Load(),
+		StoreReads:       s.reads.reads.Load(),
+		StoreReadsSlow:   s.reads.waits.Load(),
+		BlockCacheMax:    s.o.CacheBytes,
+		Stalled:          a.stalled.Load(),
+		Stalls:           a.stalls.Load(),
+		StallTime:        time.Duration(a.stallTime.Load()),
+	}
+	if _, err := s.TryAdmitWrite(); err != nil {
+		st.ReadOnlyReason = err.Error()
+	}
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed.Load() {
+		return st
+	}
+	st.Log = s.log.Stats()
+	if s.cache.c != nil {
+		var c fastcache.Stats
+		s.cache.c.UpdateStats(&c)
+		st.RecordCacheHits, st.RecordCacheMisses = c.GetCalls-c.Misses, c.Misses
+		st.RecordCacheBytes, st.RecordCacheMax = c.BytesSize, c.MaxBytesSize
+	}
+	s.pebbleStats(&st)
+	return st
+}
+
+func (s *Store) pebbleStats(st *Stats) {
+	m := s.db.Metrics()
+	st.StoreBytes = m.DiskSpaceUsage()
+	st.BlockCacheHits, st.BlockCacheMisses, st.BlockCacheBytes = m.BlockCache.Hits, m.BlockCache.Misses, m.BlockCache.Size
+	st.MemTables, st.MemTableBytes = m.MemTable.Count, m.MemTable.Size
+	st.L0Files, st.L0Sublevels = m.Levels[0].TablesCount, m.Levels[0].Sublevels
+	for i := range m.Levels {
+		st.LevelFiles[i], st.LevelBytes[i] = m.Levels[i].TablesCount, m.Levels[i].TablesSize
+		st.BytesCompacted += m.Levels[i].TableBytesCompacted
+	}
+	st.BytesFlushed = m.Levels[0].TableBytesFlushed
+	st.CompactionDebt, st.Compactions = m.Compact.EstimatedDebt, m.Compact.Count
+	st.CompactionsNow, st.Flushes = m.Compact.NumInProgress, m.Flush.Count
+}
+
+// DiskUsage is the room that the store's files and the log take.
+func (st *Stats) DiskUsage() uint64 { return st.StoreBytes + uint64(st.Log.DiskBytes) }

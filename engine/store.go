@@ -1,0 +1,313 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairndb/cairn/engine/keys"
+	wal "github.com/cairndb/cairn/engine/log"
+)
+
+// Store is an open data folder.
+type Store struct {
+	o    Options
+	dir  string
+	lock io.Closer
+	fs   *storeFS
+	log  *wal.Log
+	db   *pebble.DB
+
+	world sync.RWMutex
+	// worldOffset is the offset that every slot depends on: the last commit under the world lock. Under world.
+	worldOffset Offset
+	slots       [keys.Slots]slotState
+	commitMu    sync.Mutex
+
+	counters counters
+	dbs      atomic.Pointer[dbTable]
+	cache    recordCache
+	reads    readPace
+	expiries expiries
+	reclaims reclaims
+	onModify func(db uint8, name []byte)
+
+	admission admission
+	backlog   atomic.Uint64
+	reserve   atomic.Uint64
+
+	// life is held by reads that hold no slot lock, so that Close waits for them.
+	life    sync.RWMutex
+	closed  atomic.Bool
+	failure atomic.Pointer[error]
+	stop    chan struct{}
+	workers sync.WaitGroup
+	flushed chan struct{} // a memtable was flushed
+
+	commits, expired, reclaimed   atomic.Uint64
+	backgroundErrors, corruptions atomic.Uint64
+	opened                        time.Time
+	recovery                      Recovery
+}
+
+// Recovery tells what Open had to do.
+type Recovery struct {
+	From, To Offset // the part of the log that was replayed
+	Records  uint64
+	Clean    bool // the last close was clean
+	Took     time.Duration
+}
+
+// Open opens or creates the store in dir, replays the log, and starts its workers.
+func Open(dir string, o Options) (*Store, error) {
+	if err := o.ensureDefaults(); err != nil {
+		return nil, err
+	}
+	s := &Store{
+		o:       o,
+		dir:     dir,
+		stop:    make(chan struct{}),
+		flushed: make(chan struct{}, 1),
+		opened:  o.Now(),
+	}
+	s.backlog.Store(o.LogBacklogBytes)
+	s.reserve.Store(o.FreeSpaceReserve)
+	s.dbs.Store(newDBTable())
+	for i := range s.slots {
+		s.slots[i].nextID, s.slots[i].nextIDAtOpen = 1, 1
+	}
+	if err := s.open(); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	s.startWorkers()
+	return s, nil
+}
+
+func (s *Store) open() (err error) {
+	if s.lock, err = prepareFolder(s.dir, &s.o); err != nil {
+		return err
+	}
+	join := s.o.FS.PathJoin
+	s.log, err = wal.Open(join(s.dir, logFolder), wal.Options{
+		FS:          s.o.FS,
+		SegmentSize: s.o.LogSegmentBytes,
+		Policy:      s.o.SyncPolicy,
+		ReadOnly:    s.o.ReadOnly,
+		Logger:      s.o.Logger,
+		OnFailure:   s.fail,
+		Now:         s.o.Now,
+	})
+	if err != nil {
+		return err
+	}
+	s.fs = &storeFS{FS: s.o.FS, log: s.log, ballast: join(s.dir, ballastFile), stop: make(chan struct{})}
+	po := s.pebbleOptions(s.fs)
+	s.db, err = pebble.Open(join(s.dir, storeFolder), po)
+	if err == nil {
+		err = s.failed() // a fatal error of Pebble returns here
+	}
+	if err != nil {
+		return fmt.Errorf("engine: opening %s: %w", join(s.dir, storeFolder), storeError(err))
+	}
+	if err := s.recover(); err != nil {
+		return err
+	}
+	s.cache = newRecordCache(s.o.RecordCacheBytes)
+	if s.o.ReadOnly {
+		return nil
+	}
+	s.pollSpace()
+	return s.log.BeginTerm(newReplicationID())
+}
+
+func newReplicationID() string {
+	var id [20]byte
+	_, _ = rand.Read(id[:])
+	return hex.EncodeToString(id[:])
+}
+
+// abandon gives back what a failed open holds.
+func (s *Store) abandon() {
+	s.closed.Store(true)
+	if s.fs != nil {
+		s.fs.close()
+	}
+	if s.db != nil {
+		_ = s.db.Close()
+	}
+	if s.log != nil {
+		_ = s.log.Close()
+	}
+	s.cache.reset()
+	if s.lock != nil {
+		_ = s.lock.Close()
+	}
+}
+
+func (s *Store) startWorkers() {
+	if s.o.ReadOnly {
+		return
+	}
+	for _, run := range []func(){s.runMonitor, s.runLogDropper, s.runExpirer, s.runReclaimer} {
+		s.workers.Add(1)
+		go func() {
+			defer s.workers.Done()
+			run()
+		}()
+	}
+}
+
+// Close flushes, syncs and closes. Idempotent. Transactions that hold locks must end first: it waits for them.
+func (s *Store) Close() error {
+	if !s.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	close(s.stop)
+	s.workers.Wait()
+	s.world.Lock()
+	defer s.world.Unlock()
+	s.life.Lock()
+	defer s.life.Unlock()
+	var err error
+	if s.failed() == nil && !s.o.ReadOnly {
+		err = s.closeClean()
+	}
+	s.fs.close()
+	return errors.Join(err, s.db.Close(), s.log.Close(), s.releaseFolder())
+}
+
+func (s *Store) releaseFolder() error {
+	s.cache.reset()
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.Close()
+}
+
+// closeClean makes the next start quick: nothing to replay, and a summary of the counters.
+func (s *Store) closeClean() error {
+	if err := s.log.Sync(); err != nil {
+		return err
+	}
+	if err := s.db.Set(keys.SummaryKey, s.encodeSummary(), pebble.NoSync); err != nil {
+		return storeError(err)
+	}
+	if err := s.db.Flush(); err != nil {
+		return storeError(err)
+	}
+	s.dropLog()
+	return nil
+}
+
+// fail puts the store into a state in which it takes nothing more, until it is opened again.
+func (s *Store) fail(err error) {
+	if !s.failure.CompareAndSwap(nil, &err) {
+		return
+	}
+	if s.fs != nil {
+		s.fs.failed.Store(true)
+	}
+	s.o.Logger.Error("store: failed for good, every write is refused; open it again once the cause is gone", "err", err)
+	if s.o.OnFailure != nil {
+		go s.o.OnFailure(err)
+	}
+}
+
+func (s *Store) failed() error {
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Err returns why the store has failed for good, or nil.
+func (s *Store) Err() error { return s.failed() }
+
+// writable returns why no commit is possible, or nil.
+func (s *Store) writable() error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	if s.o.ReadOnly {
+		return fmt.Errorf("%w: opened for reading only", ErrReadOnly)
+	}
+	if err := s.failed(); err != nil {
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	}
+	return nil
+}
+
+func (s *Store) nowMillis() int64 { return s.o.Now().UnixMilli() }
+
+// OnModify is called under the slot's lock for each user key written or deleted by a
+// transaction (WATCH), with the physical database; name is valid during the call. For FLUSHALL, FLUSHDB and SWAPDB it is
+// called with name nil, once for each database affected. Set once, before traffic. Nil costs nothing.
+func (s *Store) OnModify(fn func(db uint8, name []byte)) { s.onModify = fn }
+
+func (s *Store) modified(db uint8, name []byte) {
+	if s.onModify != nil {
+		s.onModify(db, name)
+	}
+}
+
+// FlushLog hands everything committed to the operating system (one write), and returns
+// the offset up to which the appendfsync policy now holds.
+func (s *Store) FlushLog() (stable Offset, err error) { return s.log.Flush() }
+
+// Stable is the offset up to which the appendfsync policy holds: replies that
+// depend on no more than this may be sent.
+func (s *Store) Stable() Offset { return s.log.Stable() }
+
+// OnStable calls fn once, from another goroutine, when Stable reaches off or the log has failed for good.
+func (s *Store) OnStable(off Offset, fn func(error)) { s.log.OnStable(off, fn) }
+
+// WaitStable blocks until Stable reaches off.
+func (s *Store) WaitStable(ctx context.Context, off Offset) error { return s.log.WaitStable(ctx, off) }
+
+// Log is the store's log, for reading it and its terms. Only the store appends.
+func (s *Store) Log() *wal.Log { return s.log }
+
+// SetSyncPolicy changes appendfsync.
+func (s *Store) SetSyncPolicy(p wal.Policy) { s.log.SetPolicy(p) }
+
+// SetLogBacklog changes how much of the log is kept although a restart does not need it.
+func (s *Store) SetLogBacklog(bytes uint64) { s.backlog.Store(bytes) }
+
+// SetFreeSpaceReserve changes the room on the disk below which writes are refused.
+func (s *Store) SetFreeSpaceReserve(bytes uint64) {
+	s.reserve.Store(bytes)
+	s.pollSpace()
+}
+
+// Flush writes memtables to disk and syncs everything (SAVE, BGSAVE, BGREWRITEAOF).
+func (s *Store) Flush(ctx context.Context) error {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if err := s.log.Sync(); err != nil {
+		return err
+	}
+	done, err := s.db.AsyncFlush()
+	if err != nil {
+		return storeError(err)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.stop:
+		return ErrClosed
+	}
+}

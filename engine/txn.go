@@ -1,0 +1,391 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairndb/cairn/engine/keys"
+)
+
+// Txn is a unit of isolation and atomicity. It is made once and used again and
+// again by one goroutine at a time: lock, read, write, Commit (or Discard). Several commands may
+// share one transaction (a burst of pipelined commands, MULTI/EXEC): later ones read what earlier ones wrote.
+type Txn struct {
+	s       *Store
+	locks   txnLocks
+	set     writeSet
+	arena   arena
+	touched touchedSlots
+	batch   *pebble.Batch
+	now     int64
+	barrier Offset
+
+	keyBuf []byte
+	// memo is the last meta record that was looked up, so that a command that reads
+	// and then writes a key looks it up once.
+	memoKey []byte
+	memoRec []byte
+	memoOK  bool
+
+	slotBuf []uint16 // these are for Commit
+	dbBuf   []keys.DBCounters
+	valBuf  []byte
+}
+
+// NewTxn returns an idle transaction.
+func (s *Store) NewTxn() *Txn { return &Txn{s: s} }
+
+// Mark and Rollback undo the writes made since Mark (a command that failed half-way).
+func (t *Txn) Mark() int { return len(t.set.ops) }
+
+// Rollback: see Mark.
+func (t *Txn) Rollback(mark int) {
+	recount := false
+	for len(t.set.ops) > mark {
+		o := t.set.pop()
+		switch {
+		case o.kind == opFlushAll:
+			recount = true
+		case o.undo != nil:
+			t.s.dbs.Store(o.undo)
+		default:
+			t.touched.add(o.slot, o.delta, -1)
+		}
+	}
+	if recount {
+		t.recount()
+	}
+	t.memoOK = false
+}
+
+// recount sums up the deltas of all writes that no FLUSHALL has made void.
+func (t *Txn) recount() {
+	for i := range t.touched.list {
+		t.touched.list[i].deltas = t.touched.list[i].deltas[:0]
+	}
+	for _, o := range t.set.ops[t.set.flush:] {
+		if o.undo == nil {
+			t.touched.add(o.slot, o.delta, 1)
+		}
+	}
+}
+
+// Size returns how many writes the transaction holds, and the bytes of memory behind its reads and writes.
+func (t *Txn) Size() (writes, bytes int) { return len(t.set.ops), t.arena.used }
+
+// Now is the transaction's clock in unix milliseconds: it stands still within a command.
+func (t *Txn) Now() int64 {
+	if t.now == 0 {
+		t.now = t.s.nowMillis()
+	}
+	return t.now
+}
+
+// SetNow overrides the clock until EndCommand-or-release (EXEC: one clock for all its commands).
+func (t *Txn) SetNow(ms int64) { t.now = ms }
+
+// seekMeta looks up the stored meta record of k, expired or not; nil if there is none. The key is in t.memoKey afterwards.
+func (t *Txn) seekMeta(k Key) ([]byte, error) {
+	t.keyBuf = keys.AppendMeta(t.keyBuf[:0], k.Slot, k.DB, k.Name)
+	if t.memoOK && bytes.Equal(t.keyBuf, t.memoKey) {
+		return t.memoRec, nil
+	}
+	rec, err := t.lookup(t.keyBuf, true)
+	if err != nil {
+		return nil, err
+	}
+	t.keyBuf, t.memoKey = t.memoKey, t.keyBuf
+	t.memoRec, t.memoOK = rec, true
+	return rec, nil
+}
+
+// lookup returns the value of a stored key, nil if it is absent. Values are never empty: a record has a header.
+func (t *Txn) lookup(key []byte, cached bool) ([]byte, error) {
+	if i := t.set.find(key); i >= 0 {
+		if o := &t.set.ops[i]; o.kind == opSet && i >= t.set.flush {
+			return o.val, nil
+		}
+		return nil, nil
+	}
+	if t.set.flush > 0 {
+		return nil, nil
+	}
+	if cached {
+		if rec, ok := t.s.cache.get(&t.arena, key); ok {
+			return rec, nil
+		}
+	}
+	v, closer, err := t.s.read(key)
+	if err != nil {
+		return nil, err
+	}
+	if closer == nil {
+		if cached {
+			t.s.cache.set(key, nil)
+		}
+		return nil, nil
+	}
+	v = t.arena.copy(v)
+	_ = closer.Close()
+	if cached {
+		t.s.cache.set(key, v)
+	}
+	return v, nil
+}
+
+// Ready says whether Get(k) can be answered without waiting for the disk
+// (written by this transaction, cached, or the store answers from memory of late).
+func (t *Txn) Ready(k Key) bool {
+	if !t.s.reads.slow() {
+		return true
+	}
+	t.keyBuf = keys.AppendMeta(t.keyBuf[:0], k.Slot, k.DB, k.Name)
+	return t.set.flush > 0 || t.set.find(t.keyBuf) >= 0 || t.s.cache.has(t.keyBuf)
+}
+
+// Get returns the live record of k: an expired one is reported as absent.
+func (t *Txn) Get(k Key) (Record, bool, error) {
+	rec, err := t.seekMeta(k)
+	if rec == nil || err != nil {
+		return Record{}, false, err
+	}
+	var r Record
+	if r.Value, err = r.Decode(rec); err != nil {
+		return Record{}, false, corruptRecord(k.Slot, err)
+	}
+	if expired(&r.Header, t) {
+		return Record{}, false, nil
+	}
+	return r, true, nil
+}
+
+func expired(h *keys.Header, t *Txn) bool { return h.ExpireAt != 0 && h.ExpireAt < t.Now() }
+
+func corruptRecord(slot uint16, err error) error {
+	return fmt.Errorf("%w: a record in slot %d: %w", ErrCorrupt, slot, err)
+}
+
+// recordBytes is what a record adds to the Bytes of its slot: everything stored for
+// it as far as its meta record tells.
+func recordBytes(key, rec []byte, h *keys.Header) int64 {
+	n := int64(len(key) + len(rec))
+	if h.Type == keys.TypeString && h.Encoding == keys.EncodingSpread {
+		n += int64(h.Count)
+	}
+	return n
+}
+
+// Put writes the record of k (value is copied), keeps counters and the expiry
+// index right, sets Header.Modified, and registers the old record's sub-keys for reclamation if their id is gone.
+func (t *Txn) Put(k Key, h keys.Header, value []byte) error {
+	if !t.mayWrite(k.Slot) {
+		return errNotLocked
+	}
+	if t.arena.used+len(value) > MaxTxnBytes {
+		return ErrTooLarge
+	}
+	old, err := t.seekMeta(k)
+	if err != nil {
+		return err
+	}
+	var oldHeader keys.Header
+	d := delta{db: k.DB}
+	if old != nil {
+		if err := t.retire(k, old, &oldHeader, &d, h.ID); err != nil {
+			return err
+		}
+	}
+	h.Modified = uint32(t.Now() / 1000)
+	rec := h.Append(t.arena.alloc(h.Len() + len(value))[:0])
+	rec = append(rec, value...)
+	d.keys++
+	d.bytes += recordBytes(t.memoKey, rec, &h)
+	if h.ExpireAt != 0 {
+		d.expires++
+	}
+	t.write(op{kind: opSet, slot: k.Slot, meta: true, key: t.arena.copy(t.memoKey), val: rec, delta: d})
+	t.moveExpiry(k, oldHeader.ExpireAt, h.ExpireAt)
+	t.memoRec = rec
+	t.s.modified(k.DB, k.Name)
+	return nil
+}
+
+// retire takes an old record out of the counters, and registers its id if it is not newID.
+func (t *Txn) retire(k Key, old []byte, h *keys.Header, d *delta, newID uint64) error {
+	if _, err := h.Decode(old); err != nil {
+		return corruptRecord(k.Slot, err)
+	}
+	if expired(h, t) {
+		t.s.expired.Add(1)
+	}
+	d.keys--
+	d.bytes -= recordBytes(t.memoKey, old, h)
+	if h.ExpireAt != 0 {
+		d.expires--
+	}
+	if h.ID != 0 && h.ID != newID {
+		key := keys.AppendGarbage(t.arena.alloc(16)[:0], k.Slot, h.ID)
+		t.write(op{kind: opSet, slot: k.Slot, key: key, val: binary.AppendUvarint(t.arena.alloc(binary.MaxVarintLen64)[:0], h.Count)})
+	}
+	return nil
+}
+
+func (t *Txn) moveExpiry(k Key, from, to int64) {
+	if from == to {
+		return
+	}
+	entry := func(at int64) []byte {
+		return keys.AppendExpiry(t.arena.alloc(16 + len(k.Name))[:0], k.Slot, at, keys.ExpireKey, k.DB, k.Name)
+	}
+	if from != 0 {
+		t.write(op{kind: opDelete, slot: k.Slot, key: entry(from)})
+	}
+	if to != 0 {
+		t.write(op{kind: opSet, slot: k.Slot, key: entry(to)})
+		t.touched.at(k.Slot).expireAt(to)
+	}
+}
+
+// write adds an op to the write set and its delta to the slot.
+func (t *Txn) write(o op) {
+	t.set.add(o)
+	t.touched.add(o.slot, o.delta, 1)
+}
+
+// Delete removes k and reports whether a live record was there. Sub-keys are reclaimed later.
+func (t *Txn) Delete(k Key) (bool, error) { return t.remove(k, 0) }
+
+// Move makes what is at from the record of to, with its expiry and its sub-keys, and reports whether there was
+// a live one. Both are in one slot: only meta records are written.
+func (t *Txn) Move(from, to Key) (bool, error) {
+	if from.Slot != to.Slot {
+		return false, errSlots
+	}
+	r, ok, err := t.Get(from)
+	if err != nil || !ok {
+		return false, err
+	}
+	if from.DB == to.DB && bytes.Equal(from.Name, to.Name) {
+		return true, nil
+	}
+	if err := t.Put(to, r.Header, r.Value); err != nil {
+		return false, err
+	}
+	return t.remove(from, r.ID)
+}
+
+// remove deletes k; its id is registered for reclamation unless it is keepID.
+func (t *Txn) remove(k Key, keepID uint64) (bool, error) {
+	if !t.mayWrite(k.Slot) {
+		return false, errNotLocked
+	}
+	old, err := t.seekMeta(k)
+	if old == nil || err != nil {
+		return false, err
+	}
+	var h keys.Header
+	d := delta{db: k.DB}
+	if err := t.retire(k, old, &h, &d, keepID); err != nil {
+		return false, err
+	}
+	t.write(op{kind: opDelete, slot: k.Slot, meta: true, key: t.arena.copy(t.memoKey), delta: d})
+	t.moveExpiry(k, h.ExpireAt, 0)
+	t.memoRec = nil
+	t.s.modified(k.DB, k.Name)
+	return !expired(&h, t), nil
+}
+
+// NewID returns a fresh id for sub-keys in a slot.
+func (t *Txn) NewID(slot uint16) (uint64, error) {
+	if !t.mayWrite(slot) {
+		return 0, errNotLocked
+	}
+	st := &t.s.slots[slot]
+	id := st.nextID
+	st.nextID++
+	t.touched.at(slot).newIDs = true
+	return id, nil
+}
+
+// GetSub, PutSub and DeleteSub work on the sub-keys of an id (chunks, elements); DeleteSub of an absent one is no error.
+func (t *Txn) GetSub(slot uint16, id uint64, sub []byte) ([]byte, bool, error) {
+	t.keyBuf = keys.AppendSub(t.keyBuf[:0], slot, id, sub)
+	if i := t.set.find(t.keyBuf); i >= 0 {
+		o := &t.set.ops[i]
+		return o.val, o.kind == opSet && i >= t.set.flush, nil
+	}
+	if t.set.flush > 0 {
+		return nil, false, nil
+	}
+	v, closer, err := t.s.read(t.keyBuf)
+	if err != nil || closer == nil {
+		return nil, false, err
+	}
+	v = t.arena.copy(v)
+	_ = closer.Close()
+	return v, true, nil
+}
+
+// PutSub: see GetSub.
+func (t *Txn) PutSub(slot uint16, id uint64, sub, value []byte) error {
+	if !t.mayWrite(slot) {
+		return errNotLocked
+	}
+	if t.arena.used+len(sub)+len(value) > MaxTxnBytes {
+		return ErrTooLarge
+	}
+	key := keys.AppendSub(t.arena.alloc(11 + len(sub))[:0], slot, id, sub)
+	t.write(op{kind: opSet, slot: slot, key: key, val: t.arena.copy(value)})
+	return nil
+}
+
+// DeleteSub: see GetSub.
+func (t *Txn) DeleteSub(slot uint16, id uint64, sub []byte) error {
+	if !t.mayWrite(slot) {
+		return errNotLocked
+	}
+	key := keys.AppendSub(t.arena.alloc(11 + len(sub))[:0], slot, id, sub)
+	t.write(op{kind: opDelete, slot: slot, key: key})
+	return nil
+}
+
+// ScanSub calls fn in ascending order for the sub-keys of id from `from` (inclusive) on, until fn returns false.
+// The slices are valid during the call only.
+func (t *Txn) ScanSub(slot uint16, id uint64, from []byte, fn func(sub, value []byte) bool) error {
+	lower := keys.AppendSub(nil, slot, id, from)
+	upper := keys.AppendSubEnd(nil, slot, id)
+	it, err := t.s.newMergedIter(t, lower, upper)
+	if err != nil {
+		return err
+	}
+	skip := len(lower) - len(from)
+	for ok := it.seek(lower); ok; ok = it.next() {
+		v, err := it.value()
+		if err != nil {
+			_ = it.close()
+			return err
+		}
+		if !fn(it.key()[skip:], v) {
+			break
+		}
+	}
+	return it.close()
+}
+
+// Discard drops the writes and releases all locks.
+func (t *Txn) Discard() {
+	t.Rollback(0)
+	t.finish()
+}
+
+// finish makes the transaction idle again.
+func (t *Txn) finish() {
+	t.set.reset()
+	t.touched.reset()
+	t.releaseLocks()
+	t.arena.reset()
+	t.now = 0
+}
