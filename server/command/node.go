@@ -43,7 +43,7 @@ func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runI
 		Stats:   newStats(),
 		Slowlog: &Slowlog{},
 		Latency: &Latency{},
-		Watches: &Watches{store: store},
+		Watches: &Watches{physical: store.DB},
 		Saves:   newSaves(time.Now()),
 	}
 	if cl == nil {

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/cairndb/cairn/engine"
 )
 
 // Watches is the registry of watched keys. It is told of every key written (engine.OnModify) and marks the
@@ -14,8 +12,8 @@ import (
 // Keys are filed by name only, and their database is compared when one is written: so SWAPDB and FLUSHDB, which
 // change what a database number stands for, need no re-filing.
 type Watches struct {
-	store  *engine.Store
-	active atomic.Int64 // watches in byName
+	physical func(logical int) uint8 // engine.Store.DB
+	active   atomic.Int64            // watches in byName
 
 	mu     sync.Mutex
 	byName map[string][]*watch
@@ -67,7 +65,7 @@ func (w *Watches) modified(db uint8, name []byte) {
 		return
 	}
 	for _, k := range w.byName[string(name)] {
-		if w.store.DB(k.db) == db {
+		if w.physical(k.db) == db {
 			k.session.Dirty.Store(true)
 		}
 	}
@@ -77,7 +75,7 @@ func (w *Watches) modified(db uint8, name []byte) {
 func (w *Watches) databaseChanged(db uint8) {
 	for _, ks := range w.byName {
 		for _, k := range ks {
-			if w.store.DB(k.db) != db {
+			if w.physical(k.db) != db {
 				continue
 			}
 			if k.existed {
@@ -89,5 +87,5 @@ func (w *Watches) databaseChanged(db uint8) {
 	}
 }
 
-// Len is the number of watches; Clients the number of sessions that hold one.
+// Len is the number of watches.
 func (w *Watches) Len() int { return int(w.active.Load()) }
