@@ -49,8 +49,9 @@
 //	     payload
 //
 // The record format can't change without a new version: a replica's records
-// are byte for byte its primary's, and the archive keeps them for ever. Magic and version keep
-// their places in every version.
+// are byte for byte its primary's, and the archive keeps them for ever. The segment header's
+// size, magic, crc and version keep their places in every version, so that a
+// newer format is told from damage.
 //
 // # What is a record
 //

@@ -61,11 +61,11 @@ func decodeSegmentHeader(b []byte) (h segmentHeader, err error) {
 	if len(b) < segmentHeaderSize || string(b[:8]) != segmentMagic {
 		return h, errNoHeader
 	}
-	if v := binary.LittleEndian.Uint32(b[12:]); v != segmentVersion {
-		return h, fmt.Errorf("%w %d; this version knows %d", ErrVersion, v, segmentVersion)
-	}
 	if crc32.Checksum(b[12:segmentHeaderSize], castagnoli) != binary.LittleEndian.Uint32(b[8:]) {
 		return h, errHeaderChecksum
+	}
+	if v := binary.LittleEndian.Uint32(b[12:]); v != segmentVersion {
+		return h, fmt.Errorf("%w %d; this version knows %d", ErrVersion, v, segmentVersion)
 	}
 	h = segmentHeader{
 		start:    binary.LittleEndian.Uint64(b[16:]),
