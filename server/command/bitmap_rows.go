@@ -73,7 +73,7 @@ var bitmapCommands = []*Command{
 	},
 	{
 		Name: "setbit", Arity: 4, Flags: Write | DenyOOM, Run: setbit,
-		Group: "bitmap", Since: "2.2.0", Complexity: "O(1)",
+		Group: "bitmap", Since: "2.2.0", Complexity: "O(N) for the N bytes of a string of up to 16 KiB; O(1) for a longer one",
 		Categories: []string{"bitmap"},
 		Summary:    "Sets or clears one bit of a string and returns its old value.",
 		Keys:       []KeySpec{{Flags: []string{"RW", "access", "update"}, BeginIndex: 1, Step: 1}},

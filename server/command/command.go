@@ -75,8 +75,10 @@ type Command struct {
 	Args       []Arg
 	Tips       []string
 	History    [][2]string
-	Sub        []*Command
-	Run        func(c *Ctx)
+	// DeprecatedSince is set for a deprecated command, with what takes its place.
+	DeprecatedSince, ReplacedBy string
+	Sub                         []*Command
+	Run                         func(c *Ctx)
 	// GetKeys overrides Keys for commands whose keys cannot be declared.
 	GetKeys func(args [][]byte) (idx []int, err error)
 	// KeyFlags are the flags of the keys of one request, for rows whose key specification says variable_flags.

@@ -3,7 +3,7 @@ package command
 var genericCommands = []*Command{
 	{
 		Name: "copy", Arity: -3, Flags: Write | DenyOOM, Run: copyKey,
-		Group: "generic", Since: "6.2.0", Complexity: "O(N) worst case for collections, where N is the number of nested items. O(1) for string values.",
+		Group: "generic", Since: "6.2.0", Complexity: "O(N) where N is the size of the value",
 		Categories: []string{"keyspace"},
 		Summary:    "Copies the value of a key, with its expiry, to another key.",
 		Keys:       []KeySpec{{Flags: []string{"RO", "access"}, BeginIndex: 1, Step: 1}, {Flags: []string{"OW", "update"}, BeginIndex: 2, Step: 1}},
@@ -16,7 +16,7 @@ var genericCommands = []*Command{
 	},
 	{
 		Name: "del", Arity: -2, Flags: Write, Run: del,
-		Group: "generic", Since: "1.0.0", Complexity: "O(N) where N is the number of keys that will be removed. When a key to remove holds a value other than a string, the individual complexity for this key is O(M) where M is the number of elements in the list, set, sorted set or hash. Removing a single key that holds a string value is O(1).",
+		Group: "generic", Since: "1.0.0", Complexity: "O(N) where N is the number of keys; what large values held is reclaimed in the background",
 		Categories: []string{"keyspace"},
 		Summary:    "Deletes keys.",
 		Keys:       []KeySpec{{Flags: []string{"RM", "delete"}, BeginIndex: 1, LastKey: -1, Step: 1}},
@@ -75,7 +75,7 @@ var genericCommands = []*Command{
 	},
 	{
 		Name: "keys", Arity: 2, Flags: ReadOnly | Slow, Run: keysCommand,
-		Group: "generic", Since: "1.0.0", Complexity: "O(N) with N being the number of keys in the database, under the assumption that the key names in the database and the given pattern have limited length.",
+		Group: "generic", Since: "1.0.0", Complexity: "O(N) where N is the number of keys on the node",
 		Categories: []string{"keyspace", "dangerous"},
 		Summary:    "Returns all keys that match a glob pattern.",
 		Args: []Arg{
@@ -122,7 +122,7 @@ var genericCommands = []*Command{
 				Tips: []string{"nondeterministic_output"},
 			},
 			{
-				Name: "object|help", Arity: 2, Flags: Loading | Stale, Run: objectHelp,
+				Name: "object|help", Arity: 2, Flags: Loading | Stale | Unlocked, Run: objectHelp,
 				Group: "generic", Since: "6.2.0", Complexity: "O(1)",
 				Categories: []string{"keyspace"},
 				Summary:    "Lists the subcommands of OBJECT.",
@@ -218,7 +218,7 @@ var genericCommands = []*Command{
 	},
 	{
 		Name: "rename", Arity: 3, Flags: Write, Run: rename,
-		Group: "generic", Since: "1.0.0", Complexity: "O(1)",
+		Group: "generic", Since: "1.0.0", Complexity: "O(1) within a slot; O(N) for a value of size N over slots",
 		Categories: []string{"keyspace"},
 		Summary:    "Gives a key another name, replacing what had it.",
 		Keys:       []KeySpec{{Flags: []string{"RW", "access", "delete"}, BeginIndex: 1, Step: 1}, {Flags: []string{"OW", "update"}, BeginIndex: 2, Step: 1}},
@@ -229,7 +229,7 @@ var genericCommands = []*Command{
 	},
 	{
 		Name: "renamenx", Arity: 3, Flags: Write | Fast, Run: renamenx,
-		Group: "generic", Since: "1.0.0", Complexity: "O(1)",
+		Group: "generic", Since: "1.0.0", Complexity: "O(1) within a slot; O(N) for a value of size N over slots",
 		Categories: []string{"keyspace"},
 		Summary:    "Gives a key another name, only if that name is free.",
 		Keys:       []KeySpec{{Flags: []string{"RW", "access", "delete"}, BeginIndex: 1, Step: 1}, {Flags: []string{"OW", "insert"}, BeginIndex: 2, Step: 1}},
@@ -241,7 +241,7 @@ var genericCommands = []*Command{
 	},
 	{
 		Name: "scan", Arity: -2, Flags: ReadOnly | Slow, Run: scan,
-		Group: "generic", Since: "2.8.0", Complexity: "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.",
+		Group: "generic", Since: "2.8.0", Complexity: "O(1) a call, O(N) for a walk over N keys",
 		Categories: []string{"keyspace"},
 		Summary:    "Walks over the keys of the database in steps.",
 		Args: []Arg{
@@ -288,7 +288,7 @@ var genericCommands = []*Command{
 	},
 	{
 		Name: "unlink", Arity: -2, Flags: Write | Fast, Run: del,
-		Group: "generic", Since: "4.0.0", Complexity: "O(1) for each key removed regardless of its size. Then the command does O(N) work in a different thread in order to reclaim memory, where N is the number of allocations the deleted objects where composed of.",
+		Group: "generic", Since: "4.0.0", Complexity: "O(N) where N is the number of keys",
 		Categories: []string{"keyspace"},
 		Summary:    "Deletes keys and reclaims their memory in the background.",
 		Keys:       []KeySpec{{Flags: []string{"RM", "delete"}, BeginIndex: 1, LastKey: -1, Step: 1}},
@@ -306,7 +306,7 @@ var genericCommands = []*Command{
 	},
 	{
 		Name: "flushall", Arity: -1, Flags: Write | World, Run: flushall,
-		Group: "server", Since: "1.0.0", Complexity: "O(N) where N is the total number of keys in all databases",
+		Group: "server", Since: "1.0.0", Complexity: "O(N) where N is the number of slots with keys",
 		Categories: []string{"keyspace", "dangerous"},
 		Summary:    "Deletes all keys of all databases.",
 		Args: []Arg{
@@ -317,7 +317,7 @@ var genericCommands = []*Command{
 	},
 	{
 		Name: "flushdb", Arity: -1, Flags: Write | World, Run: flushdb,
-		Group: "server", Since: "1.0.0", Complexity: "O(N) where N is the number of keys in the selected database",
+		Group: "server", Since: "1.0.0", Complexity: "O(1); what the keys held is reclaimed in the background",
 		Categories: []string{"keyspace", "dangerous"},
 		Summary:    "Deletes all keys of the database.",
 		Args: []Arg{
@@ -328,7 +328,7 @@ var genericCommands = []*Command{
 	},
 	{
 		Name: "swapdb", Arity: 3, Flags: Write | Fast | World, Run: swapdb,
-		Group: "server", Since: "4.0.0", Complexity: "O(N) where N is the count of clients watching or blocking on keys from both databases.",
+		Group: "server", Since: "4.0.0", Complexity: "O(N) where N is the number of keys watched in both databases",
 		Categories: []string{"keyspace", "dangerous"},
 		Summary:    "Exchanges two databases.",
 		Args: []Arg{
@@ -338,7 +338,7 @@ var genericCommands = []*Command{
 	},
 	{
 		Name: "dump", Arity: 2, Flags: ReadOnly, Run: dump,
-		Group: "generic", Since: "2.6.0", Complexity: "O(1) to access the key and additional O(N*M) to serialize it, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1).",
+		Group: "generic", Since: "2.6.0", Complexity: "O(N) where N is the size of the value",
 		Categories: []string{"keyspace"},
 		Summary:    "Returns the value of a key in the serialization of RDB files.",
 		Keys:       []KeySpec{{Flags: []string{"RO", "access"}, BeginIndex: 1, Step: 1}},
@@ -349,7 +349,7 @@ var genericCommands = []*Command{
 	},
 	{
 		Name: "restore", Arity: -4, Flags: Write | DenyOOM, Run: restore,
-		Group: "generic", Since: "2.6.0", Complexity: "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).",
+		Group: "generic", Since: "2.6.0", Complexity: "O(N) where N is the size of the value",
 		Categories: []string{"keyspace", "dangerous"},
 		Summary:    "Creates a key from the serialization that DUMP returned.",
 		Keys:       []KeySpec{{Flags: []string{"OW", "update"}, BeginIndex: 1, Step: 1}},

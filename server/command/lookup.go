@@ -2,7 +2,6 @@ package command
 
 import (
 	"bytes"
-	"errors"
 
 	"github.com/cairndb/cairn/engine/types"
 )
@@ -42,12 +41,6 @@ func find(in map[string]*Command, name []byte) *Command {
 func (c *Command) ArityOK(n int) bool {
 	return n == c.Arity || (c.Arity < 0 && n >= -c.Arity)
 }
-
-// errNoKeys and errBadKeys are what COMMAND GETKEYS answers for requests without usable keys.
-var (
-	errNoKeys  = errors.New("The command has no key arguments")        //nolint:staticcheck // Redis's text
-	errBadKeys = errors.New("Invalid arguments specified for command") //nolint:staticcheck // Redis's text
-)
 
 // KeysOf appends the indexes of args that are keys.
 func (c *Command) KeysOf(dst []int, args [][]byte) ([]int, error) {

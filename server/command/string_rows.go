@@ -3,7 +3,7 @@ package command
 var stringCommands = []*Command{
 	{
 		Name: "append", Arity: 3, Flags: Write | DenyOOM | Fast, Run: appendCommand,
-		Group: "string", Since: "2.0.0", Complexity: "O(1). The amortized time complexity is O(1) assuming the appended value is small and the already present value is of any size, since the dynamic string library used by Redis will double the free space available on every reallocation.",
+		Group: "string", Since: "2.0.0", Complexity: "O(N) for the N bytes of a string of up to 16 KiB; for a longer one, for the chunks of 16 KiB that are touched",
 		Categories: []string{"string"},
 		Summary:    "Adds bytes to the end of a string, creating it if it is missing.",
 		Keys:       []KeySpec{{Flags: []string{"RW", "insert"}, BeginIndex: 1, Step: 1}},
@@ -66,7 +66,7 @@ var stringCommands = []*Command{
 	},
 	{
 		Name: "getrange", Arity: 4, Flags: ReadOnly, Run: getrange,
-		Group: "string", Since: "2.4.0", Complexity: "O(N) where N is the length of the returned string. The complexity is ultimately determined by the returned length, but because creating a substring from an existing string is very cheap, it can be considered O(1) for small strings.",
+		Group: "string", Since: "2.4.0", Complexity: "O(N) where N is the length of the part",
 		Categories: []string{"string"},
 		Summary:    "Returns a part of the string at a key.",
 		Keys:       []KeySpec{{Flags: []string{"RO", "access"}, BeginIndex: 1, Step: 1}},
@@ -79,9 +79,10 @@ var stringCommands = []*Command{
 	{
 		Name: "getset", Arity: 3, Flags: Write | DenyOOM | Fast, Run: getset,
 		Group: "string", Since: "1.0.0", Complexity: "O(1)",
-		Categories: []string{"string"},
-		Summary:    "Sets a string and returns the one it replaces.",
-		Keys:       []KeySpec{{Flags: []string{"RW", "access", "update"}, BeginIndex: 1, Step: 1}},
+		Categories:      []string{"string"},
+		Summary:         "Sets a string and returns the one it replaces.",
+		Keys:            []KeySpec{{Flags: []string{"RW", "access", "update"}, BeginIndex: 1, Step: 1}},
+		DeprecatedSince: "6.2.0", ReplacedBy: "`SET` with the `!GET` argument",
 		Args: []Arg{
 			keyArg("key", 0),
 			arg("value", "string"),
@@ -219,7 +220,7 @@ var stringCommands = []*Command{
 	},
 	{
 		Name: "setrange", Arity: 4, Flags: Write | DenyOOM, Run: setrange,
-		Group: "string", Since: "2.2.0", Complexity: "O(1), not counting the time taken to copy the new string in place. Usually, this string is very small so the amortized complexity is O(1). Otherwise, complexity is O(M) with M being the length of the value argument.",
+		Group: "string", Since: "2.2.0", Complexity: "O(N) for the N bytes of a string of up to 16 KiB; for a longer one, for the chunks of 16 KiB that are touched",
 		Categories: []string{"string"},
 		Summary:    "Overwrites a part of the string at a key, growing it with zero bytes as needed.",
 		Keys:       []KeySpec{{Flags: []string{"RW", "update"}, BeginIndex: 1, Step: 1}},
@@ -241,10 +242,11 @@ var stringCommands = []*Command{
 	},
 	{
 		Name: "substr", Arity: 4, Flags: ReadOnly, Run: getrange,
-		Group: "string", Since: "1.0.0", Complexity: "O(N) where N is the length of the returned string. The complexity is ultimately determined by the returned length, but because creating a substring from an existing string is very cheap, it can be considered O(1) for small strings.",
-		Categories: []string{"string"},
-		Summary:    "Returns a part of the string at a key.",
-		Keys:       []KeySpec{{Flags: []string{"RO", "access"}, BeginIndex: 1, Step: 1}},
+		Group: "string", Since: "1.0.0", Complexity: "O(N) where N is the length of the part",
+		Categories:      []string{"string"},
+		Summary:         "Returns a part of the string at a key.",
+		Keys:            []KeySpec{{Flags: []string{"RO", "access"}, BeginIndex: 1, Step: 1}},
+		DeprecatedSince: "2.0.0", ReplacedBy: "`GETRANGE`",
 		Args: []Arg{
 			keyArg("key", 0),
 			arg("start", "integer"),

@@ -19,6 +19,7 @@ func init() {
 		stringCommands,
 		bitmapCommands,
 		genericCommands,
+		commandCommands,
 		connectionCommands,
 		clientCommands,
 		transactionCommands,

@@ -1,0 +1,135 @@
+// Gendocs writes docs/commands.md from the command table: go run ./tools/gendocs
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"log"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cairndb/cairn/server/command"
+)
+
+const path = "docs/commands.md"
+
+func main() {
+	if err := os.WriteFile(path, render(), 0o644); err != nil {
+		log.Fatal(err)
+	}
+}
+
+const intro = `# Commands
+
+Made from the command table by ` + "`go run ./tools/gendocs`" + `; do not edit. Each command behaves as in Redis 7.2
+unless [differences](differences.md) says otherwise. *Since* is the version of Redis in which it appeared.
+`
+
+// groups are the headings, in this order; a group that is not named here comes last.
+var groups = []struct{ name, title string }{
+	{"string", "Strings"}, {"bitmap", "Bitmaps"}, {"generic", "Keys"}, {"transactions", "Transactions"},
+	{"connection", "Connection"}, {"server", "Server"}, {"cluster", "Cluster"},
+}
+
+func rank(group string) int {
+	for i, g := range groups {
+		if g.name == group {
+			return i
+		}
+	}
+	return len(groups)
+}
+
+func title(group string) string {
+	if i := rank(group); i < len(groups) {
+		return groups[i].title
+	}
+	return group
+}
+
+func render() []byte {
+	var rows []*command.Command
+	command.All(func(c *command.Command) {
+		if len(c.Sub) == 0 || c.Run != nil {
+			rows = append(rows, c)
+		}
+		rows = append(rows, c.Sub...)
+	})
+	slices.SortStableFunc(rows, func(a, b *command.Command) int {
+		return cmp.Or(rank(a.Group)-rank(b.Group), strings.Compare(a.Group, b.Group), strings.Compare(a.Name, b.Name))
+	})
+	var out bytes.Buffer
+	out.WriteString(intro)
+	group := ""
+	for _, c := range rows {
+		if c.Group != group {
+			group = c.Group
+			fmt.Fprintf(&out, "\n## %s\n\n| command | what it does | cost | since |\n|---|---|---|---|\n", title(group))
+		}
+		fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", cell(usage(c)), cell(c.Summary), cell(c.Complexity), c.Since)
+	}
+	return out.Bytes()
+}
+
+// cell escapes what would end a table's cell.
+func cell(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(s, "|", `\|`), "\n", " ")
+}
+
+// usage is the command line in the notation of the Redis documentation.
+func usage(c *command.Command) string {
+	return strings.ToUpper(strings.ReplaceAll(c.Name, "|", " ")) + arguments(c.Args, " ")
+}
+
+func arguments(args []command.Arg, between string) string {
+	var out strings.Builder
+	for i := range args {
+		if i > 0 || between == " " {
+			out.WriteString(between)
+		}
+		out.WriteString(argument(&args[i]))
+	}
+	return out.String()
+}
+
+func argument(a *command.Arg) string {
+	var s string
+	switch a.Type {
+	case "pure-token":
+		s = a.Token
+	case "oneof":
+		s = arguments(a.Args, "|")
+		if !a.Optional || a.Multiple || a.Token != "" {
+			s = "<" + s + ">"
+		}
+		s = withToken(a.Token, s)
+	case "block":
+		s = withToken(a.Token, strings.TrimPrefix(arguments(a.Args, " "), " "))
+	default:
+		s = withToken(a.Token, cmp.Or(a.Display, a.Name))
+	}
+	if a.Multiple {
+		s += " [" + repeated(a, s) + " ...]"
+	}
+	if a.Optional {
+		s = "[" + s + "]"
+	}
+	return s
+}
+
+// repeated is the argument as it stands when it is given again.
+func repeated(a *command.Arg, s string) string {
+	if a.Token == "" || a.MultipleToken {
+		return s
+	}
+	return strings.TrimPrefix(s, a.Token+" ")
+}
+
+func withToken(token, s string) string {
+	if token == "" {
+		return s
+	}
+	return token + " " + s
+}
