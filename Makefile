@@ -24,7 +24,7 @@ cluster: bin/cairn ## three nodes on 127.0.0.1:7000-7002, data in ./data/cluster
 	@exec bin/cairn cluster up
 
 demo-data: bin/cairn ## load some 60,000 real records into the running cluster, or node
-	@bin/cairn load --demo
+	@bin/cairn load --demo auto
 
 test: ## all tests; needs Go only (what needs other programs is skipped without them)
 	$(GO) test ./...
