@@ -145,7 +145,7 @@ func (t *Txn) FlushDB(logical int) error {
 	table.dirty[old] = true
 	t.setTable(&table)
 	t.memoOK = false
-	t.s.modified(old, nil)
+	t.s.modified(fresh, nil)
 	return nil
 }
 

@@ -249,8 +249,9 @@ func (s *Store) writable() error {
 func (s *Store) nowMillis() int64 { return s.o.Now().UnixMilli() }
 
 // OnModify is called under the slot's lock for each user key written or deleted by a
-// transaction (WATCH), with the physical database; name is valid during the call. For FLUSHALL, FLUSHDB and SWAPDB it is
-// called with name nil, once for each database affected. Set once, before traffic. Nil costs nothing.
+// transaction (WATCH), with the physical database; name is valid during the call. The removal of an expired key is no
+// modification. For FLUSHALL, FLUSHDB and SWAPDB it is called with name nil, once for each logical database affected,
+// with the physical one that it stands for afterwards. Set once, before traffic. Nil costs nothing.
 func (s *Store) OnModify(fn func(db uint8, name []byte)) { s.onModify = fn }
 
 func (s *Store) modified(db uint8, name []byte) {

@@ -294,8 +294,11 @@ func (t *Txn) remove(k Key, keepID uint64) (bool, error) {
 	t.write(op{kind: opDelete, slot: k.Slot, meta: true, key: t.arena.copy(t.memoKey), delta: d})
 	t.moveExpiry(k, h.ExpireAt, 0)
 	t.memoRec = nil
-	t.s.modified(k.DB, k.Name)
-	return !expired(&h, t), nil
+	live := !expired(&h, t)
+	if live {
+		t.s.modified(k.DB, k.Name)
+	}
+	return live, nil
 }
 
 // NewID returns a fresh id for sub-keys in a slot.

@@ -84,7 +84,7 @@ func selectDB(c *Ctx) {
 		c.Out.Error("ERR value is out of range, value must between -2147483648 and 2147483647")
 	case c.Node.Cluster != nil && n != 0:
 		c.Out.Error("ERR SELECT is not allowed in cluster mode")
-	case n < 0 || n >= int64(c.Node.Config.Databases()):
+	case n < 0 || n >= int64(c.Node.Store.Databases()):
 		c.Out.Error("ERR DB index is out of range")
 	default:
 		c.DB = int(n)

@@ -185,7 +185,7 @@ func (c *Ctx) dbIndex(i int) (int, bool) {
 	case !ok:
 	case n < math.MinInt32 || n > math.MaxInt32:
 		c.Out.Error("ERR value is out of range, value must between -2147483648 and 2147483647")
-	case n < 0 || n >= int64(c.Node.Config.Databases()):
+	case n < 0 || n >= int64(c.Node.Store.Databases()):
 		c.Out.Error(resp.ErrDBRange)
 	default:
 		return int(n), true
@@ -435,7 +435,7 @@ func swapdb(c *Ctx) {
 		db[i] = int(n)
 	}
 	for _, n := range db {
-		if n < 0 || n >= c.Node.Config.Databases() {
+		if n < 0 || n >= c.Node.Store.Databases() {
 			c.Out.Error(resp.ErrDBRange)
 			return
 		}

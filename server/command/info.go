@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cairndb/cairn/engine"
 )
 
 var infoCommands = []*Command{{
@@ -43,7 +45,10 @@ var infoSections = []infoSection{
 }
 
 // infoWriter collects lines of INFO, which end in CR LF: redis-cli relies on it.
-type infoWriter struct{ b strings.Builder }
+type infoWriter struct {
+	b     strings.Builder
+	store *engine.Stats // read once for all sections
+}
 
 func (w *infoWriter) field(name string, value any) { fmt.Fprintf(&w.b, "%s:%v\r\n", name, value) }
 
@@ -88,7 +93,8 @@ func info(c *Ctx) {
 
 // Info is the text of INFO for the sections named: all those printed by default when none is.
 func (n *Node) Info(sections [][]byte) string {
-	var w infoWriter
+	stats := n.Store.Stats()
+	w := infoWriter{store: &stats}
 	for _, s := range infoSections {
 		if !s.wanted(sections) {
 			continue
@@ -113,7 +119,7 @@ func (s *infoSection) wanted(names [][]byte) bool {
 }
 
 func infoStats(n *Node, w *infoWriter) {
-	s, e := n.Stats, n.Store.Stats()
+	s := n.Stats
 	in, out := s.NetInput.Load(), s.NetOutput.Load()
 	w.field("total_connections_received", s.Connections.Load())
 	w.field("total_commands_processed", totalCalls())
@@ -127,7 +133,7 @@ func infoStats(n *Node, w *infoWriter) {
 	w.ratio("instantaneous_output_repl_kbps", 0)
 	w.field("rejected_connections", s.RejectedConnections.Load())
 	w.zero("sync_full", "sync_partial_ok", "sync_partial_err")
-	w.field("expired_keys", e.ExpiredKeys)
+	w.field("expired_keys", w.store.ExpiredKeys)
 	w.ratio("expired_stale_perc", 0)
 	w.zero("expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds", "evicted_keys", "evicted_clients",
 		"total_eviction_exceeded_time", "current_eviction_exceeded_time")
@@ -188,7 +194,7 @@ func infoCluster(n *Node, w *infoWriter) { w.flag("cluster_enabled", n.Cluster !
 
 // usedDatabases are the logical databases that hold keys.
 func (n *Node) usedDatabases() (dbs []int) {
-	for db := range n.Config.Databases() {
+	for db := range n.Store.Databases() {
 		if n.Store.DBCounts(n.Store.DB(db)).Keys > 0 {
 			dbs = append(dbs, db)
 		}

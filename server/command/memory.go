@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
 )
 
@@ -114,10 +115,10 @@ func goMemory() (m memoryUse) {
 	return m
 }
 
-// memory is goMemory with what lies outside the Go heap, and the resident set size.
-func (n *Node) memory() memoryUse {
+// memory is goMemory with the record cache, which lies outside the Go heap, and the resident set size.
+func (n *Node) memory(store *engine.Stats) memoryUse {
 	m := goMemory()
-	m.used += n.offHeap()
+	m.used += store.RecordCacheBytes
 	m.rss = residentSetSize(m.resident)
 	n.Stats.peakMemory.max(m.used)
 	return m
@@ -199,8 +200,8 @@ type memoryReport struct {
 	keys                                      int64
 }
 
-func (n *Node) memoryReport() memoryReport {
-	r := memoryReport{memoryUse: n.memory()}
+func (n *Node) memoryReport(store *engine.Stats) memoryReport {
+	r := memoryReport{memoryUse: n.memory(store)}
 	r.peak = int64(n.Stats.peakMemory.Load())
 	r.startup = int64(n.Stats.startupMemory)
 	r.clients, _, _ = n.clientMemory()
@@ -208,14 +209,15 @@ func (n *Node) memoryReport() memoryReport {
 	r.dataset = int64(r.used) - r.overhead
 	r.datasetPercent = percent(r.dataset, int64(r.used)-r.startup)
 	r.peakPercent = percent(int64(r.used), r.peak)
-	for db := range n.Config.Databases() {
+	for db := range n.Store.Databases() {
 		r.keys += n.Store.DBCounts(n.Store.DB(db)).Keys
 	}
 	return r
 }
 
 func memoryStats(c *Ctx) {
-	r := c.Node.memoryReport()
+	stats := c.Node.Store.Stats()
+	r := c.Node.memoryReport(&stats)
 	dbs := c.Node.usedDatabases()
 	w := &c.Out
 	number := func(name string, v int64) { w.BulkString(name); w.Int(v) }
@@ -228,7 +230,7 @@ func memoryStats(c *Ctx) {
 	number("clients.slaves", 0)
 	number("clients.normal", r.clients)
 	number("cluster.links", 0)
-	number("aof.buffer", c.Node.logBuffered())
+	number("aof.buffer", int64(stats.Log.Buffered))
 	number("lua.caches", 0)
 	number("functions.caches", 0)
 	for _, db := range dbs {
@@ -287,7 +289,8 @@ const (
 )
 
 func memoryDoctor(c *Ctx) {
-	c.Out.Verbatim("txt", c.Node.memoryDiagnosis(c.Node.memoryReport()))
+	stats := c.Node.Store.Stats()
+	c.Out.Verbatim("txt", c.Node.memoryDiagnosis(c.Node.memoryReport(&stats)))
 }
 
 func (n *Node) memoryDiagnosis(r memoryReport) string {

@@ -107,7 +107,7 @@ func infoClients(n *Node, w *infoWriter) {
 }
 
 func infoMemory(n *Node, w *infoWriter) {
-	r := n.memoryReport()
+	r := n.memoryReport(w.store)
 	w.size("used_memory", r.used)
 	w.size("used_memory_rss", r.rss)
 	w.size("used_memory_peak", uint64(r.peak))
@@ -139,7 +139,7 @@ func infoMemory(n *Node, w *infoWriter) {
 	w.zero("mem_not_counted_for_evict", "mem_replication_backlog", "mem_total_replication_buffers", "mem_clients_slaves")
 	w.field("mem_clients_normal", r.clients)
 	w.zero("mem_cluster_links")
-	w.field("mem_aof_buffer", n.logBuffered())
+	w.field("mem_aof_buffer", w.store.Log.Buffered)
 	w.field("mem_allocator", runtime.Version())
 	w.zero("active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects")
 }
@@ -173,9 +173,9 @@ func infoPersistence(n *Node, w *infoWriter) {
 	w.status("aof_last_bgrewrite_status", rewrite.failed.Load())
 	w.field("aof_rewrites", rewrite.done.Load())
 	w.zero("aof_rewrites_consecutive_failures")
-	w.status("aof_last_write_status", n.refusesWrites())
+	w.status("aof_last_write_status", w.store.ReadOnlyReason != "")
 	w.zero("aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size")
-	n.infoLog(w)
+	infoLog(w)
 }
 
 func infoReplication(n *Node, w *infoWriter) {
@@ -197,9 +197,4 @@ func infoCPU(_ *Node, w *infoWriter) {
 	w.seconds("used_cpu_user_children", 0)
 	w.seconds("used_cpu_sys_main_thread", 0)
 	w.seconds("used_cpu_user_main_thread", 0)
-}
-
-func (n *Node) refusesWrites() bool {
-	_, err := n.Store.TryAdmitWrite()
-	return err != nil
 }
