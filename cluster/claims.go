@@ -1,13 +1,19 @@
 package cluster
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/cairndb/cairn/cluster/slotmap"
 )
 
 const slots = slotmap.Slots
+
+// Refusal is an error whose text Redis sends, without "ERR ".
+type Refusal string
+
+func (r Refusal) Error() string { return string(r) }
+
+func refuse(format string, args ...any) error { return Refusal(fmt.Sprintf(format, args...)) }
 
 // What follows are the changes that CLUSTER subcommands make to a table; the caller settles it
 // afterwards. Error texts are Redis's, without their "ERR ".
@@ -16,7 +22,7 @@ func (t *table) addSlots(set *slotmap.Set) error {
 	for _, r := range set.Ranges() {
 		for s := int(r.First); s <= int(r.Last); s++ {
 			if t.owners.Owner(uint16(s)) != "" {
-				return fmt.Errorf("Slot %d is already busy", s) //nolint:staticcheck // Redis's text
+				return refuse("Slot %d is already busy", s)
 			}
 		}
 	}
@@ -60,7 +66,7 @@ func (t *table) delSlots(set *slotmap.Set, now int64) error {
 			slot := uint16(s)
 			switch owner := t.owners.Owner(slot); owner {
 			case "":
-				return fmt.Errorf("Slot %d is already unassigned", s) //nolint:staticcheck // Redis's text
+				return refuse("Slot %d is already unassigned", s)
 			case t.self:
 			default:
 				t.hide(slot, now)
@@ -82,10 +88,10 @@ func (t *table) flushSlots() { t.setOwn(nil, slotmap.SetOf(t.me().Slots)) }
 // migrate marks a slot of this node as on its way to another.
 func (t *table) migrate(slot uint16, to slotmap.NodeID) error {
 	if t.owners.Owner(slot) != t.self {
-		return fmt.Errorf("I'm not the owner of hash slot %d", slot)
+		return refuse("I'm not the owner of hash slot %d", slot)
 	}
 	if t.peers[to] == nil {
-		return fmt.Errorf("I don't know about node %s", to)
+		return refuse("I don't know about node %s", to)
 	}
 	t.migrating[slot] = to
 	return nil
@@ -94,10 +100,10 @@ func (t *table) migrate(slot uint16, to slotmap.NodeID) error {
 // imports marks a slot as on its way to this node.
 func (t *table) imports(slot uint16, from slotmap.NodeID) error {
 	if t.owners.Owner(slot) == t.self {
-		return fmt.Errorf("I'm already the owner of hash slot %d", slot)
+		return refuse("I'm already the owner of hash slot %d", slot)
 	}
 	if t.peers[from] == nil {
-		return fmt.Errorf("I don't know about node %s", from)
+		return refuse("I don't know about node %s", from)
 	}
 	t.importing[slot] = from
 	return nil
@@ -112,11 +118,11 @@ func (t *table) stable(slot uint16) {
 // it takes a new epoch when it ends an import, so that its claim wins everywhere.
 func (t *table) assign(slot uint16, to slotmap.NodeID, keys int64, now int64) error {
 	if t.peers[to] == nil {
-		return fmt.Errorf("Unknown node %s", to) //nolint:staticcheck // Redis's text
+		return refuse("Unknown node %s", to)
 	}
 	owner := t.owners.Owner(slot)
 	if owner == t.self && to != t.self && keys != 0 {
-		return fmt.Errorf("Can't assign hashslot %d to a different node while I still hold keys for this hash slot.", slot) //nolint:staticcheck // Redis's text
+		return refuse("Can't assign hashslot %d to a different node while I still hold keys for this hash slot.", slot)
 	}
 	if keys == 0 {
 		delete(t.migrating, slot)
@@ -152,9 +158,9 @@ func (t *table) bump() bool {
 func (t *table) setEpoch(epoch uint64) error {
 	switch me := t.me(); {
 	case len(t.peers) > 1:
-		return errors.New("The user can assign a config epoch only when the node does not know any other node.") //nolint:staticcheck // Redis's text
+		return refuse("The user can assign a config epoch only when the node does not know any other node.")
 	case me.Epoch != 0:
-		return errors.New("Node config epoch is already non-zero") //nolint:staticcheck // Redis's text
+		return refuse("Node config epoch is already non-zero")
 	default:
 		me.Epoch = epoch
 		t.currentEpoch = max(t.currentEpoch, epoch)

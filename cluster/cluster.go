@@ -104,7 +104,7 @@ func (c *Cluster) busOptions() gossip.BusOptions {
 	}
 	return gossip.BusOptions{
 		Bind: o.Bind, Port: port, Secret: o.Secret, Plain: o.Plain,
-		ServerTLS: o.ServerTLS, ClientTLS: o.ClientTLS, Network: o.Network, Logger: o.Logger,
+		Network: o.Network, Logger: o.Logger,
 	}
 }
 

@@ -82,11 +82,11 @@ func (c *Cluster) Forget(node string) error {
 		id := slotmap.NodeID(node)
 		switch {
 		case id == t.self:
-			return errors.New("I tried hard but I can't forget myself...") //nolint:staticcheck // Redis's text
+			return refuse("I tried hard but I can't forget myself...")
 		case t.peers[id] == nil && t.bans[id] > now:
 			return nil
 		case t.peers[id] == nil:
-			return fmt.Errorf("Unknown node %s", node) //nolint:staticcheck // Redis's text
+			return refuse("Unknown node %s", node)
 		}
 		t.forget(id, now)
 		return nil

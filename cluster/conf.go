@@ -28,16 +28,12 @@ import (
 // conf writes the table.
 func (t *table) conf() []byte {
 	var b bytes.Buffer
-	sets := t.owners.Sets()
-	for _, id := range t.ids() {
-		p := t.peers[id]
-		fmt.Fprintf(&b, "%s %s:%d@%d,%s,shard-id=%s %s - 0 0 %d connected", id, p.IP, p.Port, p.BusPort, p.Hostname, p.Shard, p.flags(id == t.self), p.Epoch)
-		if set := sets[id]; set != nil {
-			for _, r := range set.Ranges() {
-				b.WriteString(" " + r.String())
-			}
+	for _, n := range t.nodes() {
+		fmt.Fprintf(&b, "%s %s:%d@%d,%s,shard-id=%s %s - 0 0 %d connected", n.ID, n.IP, n.Port, n.BusPort, n.Hostname, n.ShardID, n.Flags(), n.Epoch)
+		for _, r := range n.Slots {
+			b.WriteString(" " + r.String())
 		}
-		if id == t.self {
+		if n.Myself {
 			for _, mark := range t.marks() {
 				b.WriteString(" " + mark)
 			}
@@ -46,21 +42,6 @@ func (t *table) conf() []byte {
 	}
 	fmt.Fprintf(&b, "vars currentEpoch %d lastVoteEpoch 0\n", t.currentEpoch)
 	return b.Bytes()
-}
-
-// flags are as CLUSTER NODES prints them.
-func (p *peer) flags(myself bool) string {
-	f := "master"
-	if myself {
-		f = "myself,master"
-	}
-	if p.failed {
-		return f + ",fail"
-	}
-	if p.suspected {
-		return f + ",fail?"
-	}
-	return f
 }
 
 // marks are the slots that SETSLOT has marked, as CLUSTER NODES prints them.

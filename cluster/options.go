@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"crypto/tls"
 	"log/slog"
 	"time"
 
@@ -20,11 +19,9 @@ type Options struct {
 	Port, BusPort int
 	// Bind is the bind directive; the bus listens on the same addresses.
 	Bind []string
-	// Secret is cluster-secret. Plain (cluster-plain) allows a bus beyond loopback that nothing protects.
+	// Secret is cluster-bus-secret. Plain (cluster-bus-plaintext) allows a bus beyond loopback that nothing protects.
 	Secret string
 	Plain  bool
-	// ServerTLS and ClientTLS protect the bus when tls-cluster is on; both or none.
-	ServerTLS, ClientTLS *tls.Config
 	// Settings are those that can change later: see Cluster.Configure.
 	Settings Settings
 	// Network is what the bus speaks over; nil for the operating system's.

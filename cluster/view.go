@@ -42,6 +42,21 @@ type Node struct {
 // Endpoint is where a client is redirected to: "host:port" as MOVED prints it.
 func (n *Node) Endpoint() string { return n.endpoint }
 
+// Flags are as CLUSTER NODES prints them.
+func (n *Node) Flags() string {
+	f := "master"
+	if n.Myself {
+		f = "myself,master"
+	}
+	switch {
+	case n.Fail:
+		f += ",fail"
+	case n.Suspected:
+		f += ",fail?"
+	}
+	return f
+}
+
 // seal derives what a finished Node answers without computing.
 func (n *Node) seal() *Node {
 	n.endpoint = n.Host + ":" + strconv.Itoa(n.Port)

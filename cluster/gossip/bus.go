@@ -9,7 +9,6 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,8 +27,6 @@ const (
 	KindGossip Kind = 1
 	// KindState exchanges node tables.
 	KindState Kind = 2
-	// KindPackets carries gossip packets where UDP is not used (TLS).
-	KindPackets Kind = 3
 )
 
 const (
@@ -45,12 +42,9 @@ type BusOptions struct {
 	// Bind is as the bind directive; Port 0 takes any free port.
 	Bind []string
 	Port int
-	// Secret is shared by all nodes. Without one, and without TLS, Plain must be set
-	// unless every bind address is a loopback one.
+	// Secret is shared by all nodes. Without one Plain must be set, unless every bind address is a loopback one.
 	Secret string
 	Plain  bool
-	// ServerTLS and ClientTLS are both nil or both set.
-	ServerTLS, ClientTLS *tls.Config
 	// Network is System unless a test brings its own.
 	Network Network
 	Logger  *slog.Logger
@@ -79,7 +73,7 @@ type Bus struct {
 
 // ErrPlain: the bus would be open to strangers.
 var ErrPlain = errors.New("cluster bus: the node listens beyond loopback and nothing protects its bus: " +
-	"set cluster-secret to the same text on every node, or tls-cluster yes, or allow it with cluster-plain yes")
+	"set cluster-bus-secret to the same text on every node, or allow it with cluster-bus-plaintext yes")
 
 // Listen opens the bus's sockets and begins to accept.
 func Listen(o BusOptions) (*Bus, error) {
@@ -89,7 +83,7 @@ func Listen(o BusOptions) (*Bus, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Secret == "" && o.ServerTLS == nil && !o.Plain && !loopbackOnly(o.Bind) {
+	if o.Secret == "" && !o.Plain && !loopbackOnly(o.Bind) {
 		return nil, ErrPlain
 	}
 	socks, err := bind(o.Network, o.Bind, o.Port)
@@ -203,25 +197,21 @@ func (b *Bus) serve(raw net.Conn) {
 	_ = conn.Close()
 }
 
-// admit does the server's side of TLS and handshake.
+// admit does the server's side of the handshake.
 func (b *Bus) admit(raw net.Conn) (net.Conn, Kind, error) {
 	_ = raw.SetDeadline(time.Now().Add(handshakeTimeout))
-	conn := raw
-	if b.o.ServerTLS != nil {
-		conn = tls.Server(raw, b.o.ServerTLS)
-	}
-	kind, s, err := welcome(conn, b.secret, b.served)
+	kind, s, err := welcome(raw, b.secret, b.served)
 	if err != nil {
 		return nil, 0, err
 	}
-	conn, err = b.protect(conn, s, false)
+	conn, err := b.protect(raw, s, false)
 	_ = raw.SetDeadline(time.Time{})
 	return conn, kind, err
 }
 
-// protect seals the connection unless TLS does or there is nothing to seal it with.
+// protect seals the connection if there is a secret to seal it with.
 func (b *Bus) protect(conn net.Conn, s *session, client bool) (net.Conn, error) {
-	if b.o.ServerTLS != nil || b.o.Secret == "" {
+	if b.o.Secret == "" {
 		return conn, nil
 	}
 	return seal(conn, s, client)
@@ -239,7 +229,7 @@ func (b *Bus) Dial(ctx context.Context, addr string, kind Kind) (net.Conn, error
 		_ = raw.Close()
 		return nil, net.ErrClosed
 	}
-	conn, err := b.introduce(ctx, raw, addr, kind)
+	conn, err := b.introduce(ctx, raw, kind)
 	if err != nil {
 		_ = raw.Close()
 		b.untrack(raw)
@@ -249,23 +239,15 @@ func (b *Bus) Dial(ctx context.Context, addr string, kind Kind) (net.Conn, error
 	return &trackedConn{Conn: conn, done: func() { b.untrack(raw) }}, nil
 }
 
-// introduce does the client's side of TLS and handshake.
-func (b *Bus) introduce(ctx context.Context, raw net.Conn, addr string, kind Kind) (net.Conn, error) {
+// introduce does the client's side of the handshake.
+func (b *Bus) introduce(ctx context.Context, raw net.Conn, kind Kind) (net.Conn, error) {
 	deadline, _ := ctx.Deadline()
 	_ = raw.SetDeadline(deadline)
-	conn := raw
-	if b.o.ClientTLS != nil {
-		config := b.o.ClientTLS.Clone()
-		if config.ServerName == "" {
-			config.ServerName, _, _ = net.SplitHostPort(addr)
-		}
-		conn = tls.Client(raw, config)
-	}
-	s, err := greet(conn, b.secret, kind)
+	s, err := greet(raw, b.secret, kind)
 	if err != nil {
 		return nil, err
 	}
-	conn, err = b.protect(conn, s, true)
+	conn, err := b.protect(raw, s, true)
 	_ = raw.SetDeadline(time.Time{})
 	return conn, err
 }

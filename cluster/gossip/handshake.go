@@ -17,8 +17,8 @@ import (
 //	server → client: nonce(32) HMAC-SHA256(secret, "server" hello nonce)
 //	client → server:           HMAC-SHA256(secret, "client" hello nonce)
 //
-// After it each direction is sealed with a key of its own (seal.go), unless TLS
-// does that already or there is no secret. The first ten bytes never change their place.
+// After it each direction is sealed with a key of its own (seal.go), unless
+// there is no secret. The first ten bytes never change their place.
 const (
 	magic         = "CAIRNBUS"
 	busVersion    = 1
@@ -29,7 +29,7 @@ const (
 )
 
 // ErrHandshake: the peer is no member of this cluster's bus, or does not know its secret.
-var ErrHandshake = errors.New("cluster bus: handshake failed (is cluster-secret the same on both nodes?)")
+var ErrHandshake = errors.New("cluster bus: handshake failed (is cluster-bus-secret the same on both nodes?)")
 
 // session is what both sides know after a handshake.
 type session struct {

@@ -26,7 +26,6 @@ type transport struct {
 	streams chan net.Conn
 	done    chan struct{}
 	once    sync.Once
-	relay   *packetRelay // instead of UDP under TLS
 }
 
 var errUnknownNode = errors.New("not in the node table")
@@ -42,12 +41,7 @@ func newTransport(self slotmap.NodeID, bus *Bus, resolve func(slotmap.NodeID) (s
 		done:    make(chan struct{}),
 	}
 	bus.Handle(KindGossip, t.acceptStream)
-	if bus.o.ServerTLS != nil {
-		t.relay = newPacketRelay(bus)
-		bus.Handle(KindPackets, func(conn net.Conn) { readPackets(conn, t.acceptPacket) })
-	} else {
-		bus.HandlePackets(t.acceptPacket)
-	}
+	bus.HandlePackets(t.acceptPacket)
 	return t
 }
 
@@ -95,10 +89,6 @@ func (t *transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, e
 	if !ok {
 		return time.Now(), nil // lost, as packets may be
 	}
-	if t.relay != nil {
-		t.relay.send(b, addr)
-		return time.Now(), nil
-	}
 	return time.Now(), t.bus.SendPacket(b, addr)
 }
 
@@ -120,12 +110,8 @@ func (t *transport) StreamCh() <-chan net.Conn           { return t.streams }
 func (t *transport) Shutdown() error {
 	t.once.Do(func() {
 		t.bus.Handle(KindGossip, nil)
-		t.bus.Handle(KindPackets, nil)
 		t.bus.HandlePackets(nil)
 		close(t.done)
-		if t.relay != nil {
-			t.relay.close()
-		}
 		for {
 			select {
 			case conn := <-t.streams:

@@ -30,6 +30,7 @@ func init() {
 		latencyCommands,
 		debugCommands,
 		configCommands,
+		clusterCommands,
 	)
 }
 

@@ -1,0 +1,606 @@
+package command
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+
+	"github.com/cairndb/cairn/cluster"
+	"github.com/cairndb/cairn/cluster/slotmap"
+	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/engine/types"
+	"github.com/cairndb/cairn/server/config"
+)
+
+// ClusterOptions are the options of a member that is configured by c.
+func ClusterOptions(c *config.Config, log *slog.Logger) cluster.Options {
+	return cluster.Options{
+		ConfigFile: c.ClusterConfigFile(),
+		Port:       c.Port(),
+		BusPort:    c.ClusterPort(),
+		Bind:       c.Bind(),
+		Secret:     c.ClusterBusSecret(),
+		Plain:      c.ClusterBusPlaintext(),
+		Settings:   ClusterSettings(c),
+		Logger:     log,
+	}
+}
+
+// ClusterSettings are the directives that a running member can change, and ClusterDirectives their names.
+func ClusterSettings(c *config.Config) cluster.Settings {
+	return cluster.Settings{
+		NodeTimeout:         c.ClusterNodeTimeout(),
+		RequireFullCoverage: c.ClusterRequireFullCoverage(),
+		AllowReadsWhenDown:  c.ClusterAllowReadsWhenDown(),
+		AnnounceIP:          c.ClusterAnnounceIP(),
+		AnnounceHostname:    c.ClusterAnnounceHostname(),
+		AnnouncePort:        c.ClusterAnnouncePort(),
+		AnnounceBusPort:     c.ClusterAnnounceBusPort(),
+		Endpoint:            endpointTypes[c.ClusterPreferredEndpointType()],
+	}
+}
+
+// ClusterDirectives are the names of the directives in ClusterSettings.
+var ClusterDirectives = []string{
+	"cluster-node-timeout", "cluster-require-full-coverage", "cluster-allow-reads-when-down",
+	"cluster-announce-ip", "cluster-announce-hostname", "cluster-announce-port", "cluster-announce-bus-port",
+	"cluster-preferred-endpoint-type",
+}
+
+var endpointTypes = map[string]cluster.EndpointType{
+	"ip": cluster.EndpointIP, "hostname": cluster.EndpointHostname, "unknown-endpoint": cluster.EndpointUnknown,
+}
+
+// changed answers a change.
+func (c *Ctx) changed(err error) {
+	if err != nil {
+		c.Out.Error("ERR " + err.Error())
+		return
+	}
+	c.Out.OK()
+}
+
+// slot parses args[i], or answers that it is no slot.
+func (c *Ctx) slot(i int) (uint16, bool) {
+	n, ok := types.ParseInt(c.Args[i])
+	if !ok || n < 0 || n >= slotmap.Slots {
+		c.Out.Error("ERR Invalid or out of range slot")
+		return 0, false
+	}
+	return uint16(n), true
+}
+
+// slotPicker gathers the slots of ADDSLOTS and DELSLOTS and checks them as Redis does, in the order of the arguments.
+type slotPicker struct {
+	c     *Ctx
+	view  *cluster.View
+	owned bool // the slots must have an owner, or none
+	set   slotmap.Set
+}
+
+func (p *slotPicker) add(first, last uint16) bool {
+	for s := int(first); s <= int(last); s++ {
+		slot := uint16(s)
+		switch hasOwner := p.view.Owner(slot) != nil; {
+		case p.owned && !hasOwner:
+			p.c.Out.Error(fmt.Sprintf("ERR Slot %d is already unassigned", s))
+			return false
+		case !p.owned && hasOwner:
+			p.c.Out.Error(fmt.Sprintf("ERR Slot %d is already busy", s))
+			return false
+		case p.set.Has(slot):
+			p.c.Out.Error(fmt.Sprintf("ERR Slot %d specified multiple times", s))
+			return false
+		}
+		p.set.Add(slot)
+	}
+	return true
+}
+
+func (c *Ctx) pickSlots(owned bool, change func(*slotmap.Set) error) {
+	p := slotPicker{c: c, view: c.Node.View(), owned: owned}
+	for i := 2; i < len(c.Args); i++ {
+		slot, ok := c.slot(i)
+		if !ok || !p.add(slot, slot) {
+			return
+		}
+	}
+	c.changed(change(&p.set))
+}
+
+func (c *Ctx) pickRanges(owned bool, change func(*slotmap.Set) error) {
+	if len(c.Args)%2 != 0 {
+		c.Out.Error("ERR wrong number of arguments for '" + c.Cmd.Name + "' command")
+		return
+	}
+	p := slotPicker{c: c, view: c.Node.View(), owned: owned}
+	for i := 2; i < len(c.Args); i += 2 {
+		first, ok := c.slot(i)
+		if !ok {
+			return
+		}
+		last, ok := c.slot(i + 1)
+		if !ok {
+			return
+		}
+		if first > last {
+			c.Out.Error(fmt.Sprintf("ERR start slot number %d is greater than end slot number %d", first, last))
+			return
+		}
+		if !p.add(first, last) {
+			return
+		}
+	}
+	c.changed(change(&p.set))
+}
+
+func clusterAddSlots(c *Ctx)      { c.pickSlots(false, c.Node.Cluster.AddSlots) }
+func clusterAddSlotsRange(c *Ctx) { c.pickRanges(false, c.Node.Cluster.AddSlots) }
+func clusterDelSlots(c *Ctx)      { c.pickSlots(true, c.Node.Cluster.DelSlots) }
+func clusterDelSlotsRange(c *Ctx) { c.pickRanges(true, c.Node.Cluster.DelSlots) }
+
+func clusterFlushSlots(c *Ctx) {
+	if c.holdsKeys() {
+		c.Out.Error("ERR DB must be empty to perform CLUSTER FLUSHSLOTS.")
+		return
+	}
+	c.changed(c.Node.Cluster.FlushSlots())
+}
+
+func (c *Ctx) holdsKeys() bool { return c.Node.Store.DBCounts(c.Node.Store.DB(0)).Keys > 0 }
+
+func clusterSetSlot(c *Ctx) {
+	slot, ok := c.slot(2)
+	if !ok {
+		return
+	}
+	node := ""
+	if len(c.Args) == 5 {
+		node = string(c.Args[4])
+	}
+	switch n := len(c.Args); {
+	case n == 5 && c.is(3, "migrating"):
+		c.changed(c.Node.Cluster.Migrate(slot, node))
+	case n == 5 && c.is(3, "importing"):
+		c.changed(c.Node.Cluster.Import(slot, node))
+	case n == 4 && c.is(3, "stable"):
+		c.changed(c.Node.Cluster.Stable(slot))
+	case n == 5 && c.is(3, "node"):
+		c.changed(c.Node.Cluster.Assign(slot, node, c.Node.Store.SlotCounts(slot).Keys))
+	default:
+		c.Out.Error("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP")
+	}
+}
+
+func clusterBumpEpoch(c *Ctx) {
+	epoch, changed, err := c.Node.Cluster.Bump()
+	switch {
+	case err != nil:
+		c.Out.Error("ERR " + err.Error())
+	case changed:
+		c.Out.Simple(fmt.Sprintf("BUMPED %d", epoch))
+	default:
+		c.Out.Simple(fmt.Sprintf("STILL %d", epoch))
+	}
+}
+
+func clusterSetConfigEpoch(c *Ctx) {
+	epoch, ok := c.int(2)
+	if !ok {
+		return
+	}
+	if epoch < 0 {
+		c.Out.Error(fmt.Sprintf("ERR Invalid config epoch specified: %d", epoch))
+		return
+	}
+	c.changed(c.Node.Cluster.SetEpoch(uint64(epoch)))
+}
+
+func clusterMeet(c *Ctx) {
+	if len(c.Args) > 5 {
+		c.unknownSubcommand()
+		return
+	}
+	ports := [2]int64{}
+	for i, what := range []string{"base", "bus"} {
+		if 3+i >= len(c.Args) {
+			ports[1] = ports[0] + 10000
+			break
+		}
+		n, ok := types.ParseInt(c.Args[3+i])
+		if !ok {
+			c.Out.Error(fmt.Sprintf("ERR Invalid TCP %s port specified: %s", what, c.Args[3+i]))
+			return
+		}
+		ports[i] = n
+	}
+	ip := string(c.Args[2])
+	if net.ParseIP(ip) == nil || !isPort(ports[0]) || !isPort(ports[1]) {
+		c.Out.Error(fmt.Sprintf("ERR Invalid node address specified: %s:%s", ip, c.Args[3]))
+		return
+	}
+	c.Node.Cluster.Meet(ip, int(ports[0]), int(ports[1]))
+	c.Out.OK()
+}
+
+func isPort(n int64) bool { return n > 0 && n <= 65535 }
+
+// unknownSubcommand answers as Redis does for arguments that fit no form of a subcommand.
+func (c *Ctx) unknownSubcommand() {
+	c.Out.Error(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%s'. Try CLUSTER HELP.", c.Args[1]))
+}
+
+func clusterForget(c *Ctx) { c.changed(c.Node.Cluster.Forget(string(c.Args[2]))) }
+
+func clusterReset(c *Ctx) {
+	hard := false
+	switch {
+	case len(c.Args) > 3:
+		c.unknownSubcommand()
+		return
+	case len(c.Args) == 3 && c.is(2, "hard"):
+		hard = true
+	case len(c.Args) == 3 && !c.is(2, "soft"):
+		c.syntaxError()
+		return
+	}
+	if c.holdsKeys() {
+		c.Out.Error("ERR CLUSTER RESET can't be called with master nodes containing keys")
+		return
+	}
+	c.changed(c.Node.Cluster.Reset(hard))
+}
+
+func clusterSaveConfig(c *Ctx) { c.changed(c.Node.Cluster.Save()) }
+
+// known finds the node that args[i] names, or answers that there is none.
+func (c *Ctx) known(i int) *cluster.Node {
+	n := c.Node.View().Node(slotmap.NodeID(c.Args[i]))
+	if n == nil {
+		c.Out.Error("ERR Unknown node " + string(c.Args[i]))
+	}
+	return n
+}
+
+// clusterReplicas lists no replica: every node is a primary.
+func clusterReplicas(c *Ctx) {
+	if c.known(2) != nil {
+		c.Out.Array(0)
+	}
+}
+
+func clusterReplicate(c *Ctx) {
+	switch n := c.known(2); {
+	case n == nil:
+	case n.Myself:
+		c.Out.Error("ERR Can't replicate myself")
+	default:
+		c.Out.Error("ERR CLUSTER REPLICATE is not served: this version of Cairn has no replicas")
+	}
+}
+
+func clusterFailover(c *Ctx) {
+	if len(c.Args) > 3 {
+		c.unknownSubcommand()
+		return
+	}
+	if len(c.Args) == 3 && !c.is(2, "force") && !c.is(2, "takeover") {
+		c.syntaxError()
+		return
+	}
+	c.Out.Error("ERR You should send CLUSTER FAILOVER to a replica")
+}
+
+func clusterFailureReports(c *Ctx) {
+	n, ok := c.Node.Cluster.FailureReports(string(c.Args[2]))
+	if !ok {
+		c.Out.Error("ERR Unknown node " + string(c.Args[2]))
+		return
+	}
+	c.Out.Int(int64(n))
+}
+
+func clusterKeySlot(c *Ctx) { c.Out.Int(int64(keys.Slot(c.Args[2]))) }
+
+func clusterCountKeys(c *Ctx) {
+	slot, ok := c.int(2)
+	if !ok {
+		return
+	}
+	if slot < 0 || slot >= slotmap.Slots {
+		c.Out.Error("ERR Invalid slot")
+		return
+	}
+	c.Out.Int(c.Node.Store.SlotCounts(uint16(slot)).Keys)
+}
+
+func clusterGetKeys(c *Ctx) {
+	slot, ok := c.int(2)
+	if !ok {
+		return
+	}
+	limit, ok := c.int(3)
+	if !ok {
+		return
+	}
+	if slot < 0 || slot >= slotmap.Slots || limit < 0 {
+		c.Out.Error("ERR Invalid slot or number of keys")
+		return
+	}
+	limit = min(limit, c.Node.Store.SlotCounts(uint16(slot)).Keys)
+	names, err := c.Node.Store.KeysInSlot(uint16(slot), int(limit))
+	if err != nil {
+		c.Fail(err)
+		return
+	}
+	c.Out.Array(len(names))
+	for _, name := range names {
+		c.Out.Bulk(name)
+	}
+}
+
+func clusterMyID(c *Ctx)      { c.Out.BulkString(string(c.Node.View().Self().ID)) }
+func clusterMyShardID(c *Ctx) { c.Out.BulkString(string(c.Node.View().Self().ShardID)) }
+
+func clusterInfo(c *Ctx) {
+	var b strings.Builder
+	field := func(name string, value any) { fmt.Fprintf(&b, "%s:%v\r\n", name, value) }
+	view := c.Node.View()
+	var size, suspected, failed int
+	for _, n := range view.Nodes() {
+		held := 0
+		for _, r := range n.Slots {
+			held += r.Len()
+		}
+		if held > 0 {
+			size++
+		}
+		if n.Fail {
+			failed += held
+		} else if n.Suspected {
+			suspected += held
+		}
+	}
+	state := "fail"
+	if view.Up() {
+		state = "ok"
+	}
+	sent, received := c.Node.Cluster.Traffic()
+	field("cluster_state", state)
+	field("cluster_slots_assigned", view.Assigned())
+	field("cluster_slots_ok", view.Assigned()-suspected-failed)
+	field("cluster_slots_pfail", suspected)
+	field("cluster_slots_fail", failed)
+	field("cluster_known_nodes", len(view.Nodes()))
+	field("cluster_size", size)
+	field("cluster_current_epoch", view.CurrentEpoch())
+	field("cluster_my_epoch", view.Self().Epoch)
+	field("cluster_stats_messages_sent", sent)
+	field("cluster_stats_messages_received", received)
+	field("total_cluster_links_buffer_limit_exceeded", 0)
+	c.Out.Verbatim("txt", b.String())
+}
+
+func clusterNodes(c *Ctx) {
+	var b strings.Builder
+	for _, n := range c.Node.Cluster.Nodes() {
+		nodeLine(&b, n)
+		if n.Myself {
+			for _, mark := range c.Node.Cluster.Marks() {
+				b.WriteString(" " + mark)
+			}
+		}
+		b.WriteByte('\n')
+	}
+	c.Out.Verbatim("txt", b.String())
+}
+
+func nodeLine(b *strings.Builder, n *cluster.Node) {
+	fmt.Fprintf(b, "%s %s:%d@%d", n.ID, n.IP, n.Port, n.BusPort)
+	if n.Hostname != "" {
+		b.WriteString("," + n.Hostname)
+	}
+	link := "connected"
+	if !n.Connected {
+		link = "disconnected"
+	}
+	fmt.Fprintf(b, " %s - %d %d %d %s", n.Flags(), n.PingSent, n.PongReceived, n.Epoch, link)
+	for _, r := range n.Slots {
+		b.WriteString(" " + r.String())
+	}
+}
+
+func clusterSlots(c *Ctx) {
+	type part struct {
+		slots slotmap.Range
+		node  *cluster.Node
+	}
+	var parts []part
+	view := c.Node.View()
+	for slot := 0; slot < slotmap.Slots; slot++ {
+		owner := view.Owner(uint16(slot))
+		if n := len(parts); n > 0 && owner == parts[n-1].node && int(parts[n-1].slots.Last) == slot-1 {
+			parts[n-1].slots.Last = uint16(slot)
+		} else if owner != nil {
+			parts = append(parts, part{slotmap.Range{First: uint16(slot), Last: uint16(slot)}, owner})
+		}
+	}
+	c.Out.Array(len(parts))
+	for _, p := range parts {
+		c.Out.Array(3)
+		c.Out.Int(int64(p.slots.First))
+		c.Out.Int(int64(p.slots.Last))
+		c.slotsNode(p.node)
+	}
+}
+
+// slotsNode is a node as CLUSTER SLOTS shows it: what is preferred to connect to, then what else is known.
+func (c *Ctx) slotsNode(n *cluster.Node) {
+	preferred := c.Node.Config.ClusterPreferredEndpointType()
+	c.Out.Array(4)
+	c.endpoint(n, preferred)
+	c.Out.Int(int64(n.Port))
+	c.Out.BulkString(string(n.ID))
+	var more [][2]string
+	if preferred != "ip" {
+		more = append(more, [2]string{"ip", n.IP})
+	}
+	if preferred != "hostname" && n.Hostname != "" {
+		more = append(more, [2]string{"hostname", n.Hostname})
+	}
+	c.Out.Map(len(more))
+	for _, pair := range more {
+		c.Out.BulkString(pair[0])
+		c.Out.BulkString(pair[1])
+	}
+}
+
+func (c *Ctx) endpoint(n *cluster.Node, preferred string) {
+	if preferred == "unknown-endpoint" {
+		c.Out.Null()
+		return
+	}
+	c.Out.BulkString(n.Host)
+}
+
+func clusterShards(c *Ctx) {
+	nodes := c.Node.View().Nodes()
+	c.Out.Array(len(nodes))
+	for _, n := range nodes {
+		c.Out.Map(2)
+		c.Out.BulkString("slots")
+		c.Out.Array(2 * len(n.Slots))
+		for _, r := range n.Slots {
+			c.Out.Int(int64(r.First))
+			c.Out.Int(int64(r.Last))
+		}
+		c.Out.BulkString("nodes")
+		c.Out.Array(1)
+		c.shardNode(n)
+	}
+}
+
+func (c *Ctx) shardNode(n *cluster.Node) {
+	fields := 7
+	if n.Hostname != "" {
+		fields++
+	}
+	c.Out.Map(fields)
+	text := func(name, value string) {
+		c.Out.BulkString(name)
+		c.Out.BulkString(value)
+	}
+	number := func(name string, value uint64) {
+		c.Out.BulkString(name)
+		c.Out.Int(int64(value))
+	}
+	text("id", string(n.ID))
+	number("port", uint64(n.Port))
+	text("ip", n.IP)
+	c.Out.BulkString("endpoint")
+	c.endpoint(n, c.Node.Config.ClusterPreferredEndpointType())
+	if n.Hostname != "" {
+		text("hostname", n.Hostname)
+	}
+	text("role", "master")
+	number("replication-offset", c.offset(n))
+	health := "online"
+	if n.Fail {
+		health = "fail"
+	}
+	text("health", health)
+}
+
+// offset is a node's replication offset, as far as this node knows it: its own.
+func (c *Ctx) offset(n *cluster.Node) uint64 {
+	if n.Myself {
+		return c.Node.Store.Stable()
+	}
+	return 0
+}
+
+func clusterLinks(c *Ctx) {
+	var peers []*cluster.Node
+	for _, n := range c.Node.Cluster.Nodes() {
+		if !n.Myself && n.Connected {
+			peers = append(peers, n)
+		}
+	}
+	c.Out.Array(2 * len(peers))
+	for _, n := range peers {
+		c.link("to", n)
+		c.link("from", n)
+	}
+}
+
+// link shows a peer's traffic in one direction. The gossip goes over UDP and short
+// connections, so nothing waits in a buffer.
+func (c *Ctx) link(direction string, n *cluster.Node) {
+	c.Out.Map(6)
+	for _, pair := range [][2]string{{"direction", direction}, {"node", string(n.ID)}} {
+		c.Out.BulkString(pair[0])
+		c.Out.BulkString(pair[1])
+	}
+	c.Out.BulkString("create-time")
+	c.Out.Int(n.Created)
+	c.Out.BulkString("events")
+	c.Out.BulkString("r")
+	for _, name := range []string{"send-buffer-allocated", "send-buffer-used"} {
+		c.Out.BulkString(name)
+		c.Out.Int(0)
+	}
+}
+
+func clusterHelp(c *Ctx) {
+	c.help("CLUSTER",
+		"ADDSLOTS <slot> [<slot> ...]",
+		"    Claim slots for this node.",
+		"ADDSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
+		"    Claim ranges of slots for this node.",
+		"BUMPEPOCH",
+		"    Give this node the greatest config epoch.",
+		"COUNT-FAILURE-REPORTS <node-id>",
+		"    Count the nodes that report <node-id> as failing.",
+		"COUNTKEYSINSLOT <slot>",
+		"    Count this node's keys in <slot>.",
+		"DELSLOTS <slot> [<slot> ...]",
+		"    Give up slots.",
+		"DELSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
+		"    Give up ranges of slots.",
+		"FLUSHSLOTS",
+		"    Give up all slots of this node.",
+		"FORGET <node-id>",
+		"    Remove a node from the table.",
+		"GETKEYSINSLOT <slot> <count>",
+		"    List up to <count> of this node's keys in <slot>.",
+		"INFO",
+		"    Describe the state of the cluster.",
+		"KEYSLOT <key>",
+		"    Tell the slot of <key>.",
+		"LINKS",
+		"    List the connections to and from the other nodes.",
+		"MEET <ip> <port> [<bus-port>]",
+		"    Make this node and another one members of one cluster.",
+		"MYID",
+		"    Tell this node's ID.",
+		"MYSHARDID",
+		"    Tell the ID of this node's shard.",
+		"NODES",
+		"    List the nodes: <id> <ip:port@bus-port[,hostname]> <flags> <primary> <ping> <pong> <epoch> <link> <slot> ...",
+		"REPLICAS <node-id>",
+		"    List the replicas of <node-id>.",
+		"RESET [HARD|SOFT]",
+		"    Leave the cluster (default: soft).",
+		"SAVECONFIG",
+		"    Write nodes.conf.",
+		"SET-CONFIG-EPOCH <epoch>",
+		"    Set the config epoch of a new node.",
+		"SETSLOT <slot> (IMPORTING <node-id>|MIGRATING <node-id>|STABLE|NODE <node-id>)",
+		"    Mark a slot as on its way, or give it to a node.",
+		"SHARDS",
+		"    List the shards with their slots and nodes.",
+		"SLOTS",
+		"    List the ranges of slots with their nodes.",
+	)
+}
