@@ -387,7 +387,8 @@ func randomkey(c *Ctx) {
 }
 
 func dbsize(c *Ctx) {
-	c.Out.Int(c.Node.Store.DBCounts(c.Node.Store.DB(c.DB)).Keys)
+	// The transaction's own writes count too: it may hold a whole burst.
+	c.Out.Int(c.Txn.DBCounts(c.Node.Store.DB(c.DB)).Keys)
 }
 
 // flushMode parses the optional ASYNC or SYNC: both are the same here.

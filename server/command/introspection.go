@@ -96,7 +96,7 @@ func commandInfo(c *Ctx) {
 		if cmd := lookupFull(name); cmd != nil {
 			c.commandInfo(cmd)
 		} else {
-			c.Out.NullArray()
+			c.Out.Null()
 		}
 	}
 }

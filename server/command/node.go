@@ -1,6 +1,7 @@
 package command
 
 import (
+	"strings"
 	"time"
 
 	"github.com/cairndb/cairn/cluster"
@@ -134,7 +135,7 @@ func (n *Node) Reject(s *Session, cmd *Command, text string) {
 		cmd.Stats.Rejected.Add(1)
 		if cmd.Name == "exec" {
 			s.discard(n)
-			text = "EXECABORT Transaction discarded because of: " + text
+			text = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(text, "ERR ")
 		}
 	}
 	n.Stats.countError([]byte(text))

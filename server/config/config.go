@@ -58,9 +58,15 @@ func (c *Config) value(d *Directive) *value { return c.values[index[d]].Load() }
 func (c *Config) Get(patterns []string) [][2]string {
 	var out [][2]string
 	for name, d := range byName {
-		if slices.ContainsFunc(patterns, func(p string) bool { return glob.Match([]byte(p), []byte(name), true) }) {
-			out = append(out, [2]string{name, c.value(d).text})
+		i := slices.IndexFunc(patterns, func(p string) bool { return glob.Match([]byte(p), []byte(name), true) })
+		if i < 0 {
+			continue
 		}
+		// As in Redis, a name that is asked for without wildcards comes back as it was spelled.
+		if !strings.ContainsAny(patterns[i], "[*?") {
+			name = patterns[i]
+		}
+		out = append(out, [2]string{name, c.value(d).text})
 	}
 	slices.SortFunc(out, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
 	return out
