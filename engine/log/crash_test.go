@@ -129,6 +129,10 @@ func (m *crashModel) forget() {
 // that must have survived.
 func (m *crashModel) crash() uint64 {
 	if m.rng.IntN(3) == 0 { // the process is killed: what the system has stays
+		if m.rng.IntN(2) == 0 {
+			kill(m.l)
+			return m.l.Written()
+		}
 		must := m.l.Written()
 		m.fs = m.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: m.rng})
 		return must
@@ -237,6 +241,15 @@ func TestCrash(t *testing.T) {
 		}
 		m.l.Close()
 	}
+}
+
+// kill ends a log as the end of its process does: nothing more is written or synced.
+func kill(l *Log) {
+	l.closeOnce.Do(func() {
+		close(l.quit)
+		l.goroutines.Wait()
+		l.closeFiles()
+	})
 }
 
 func readFile(t testing.TB, fs vfs.FS, name string) []byte {

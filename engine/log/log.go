@@ -188,7 +188,7 @@ func Open(dir string, o Options) (*Log, error) {
 	l.policy.Store(int32(o.Policy))
 	if !o.ReadOnly {
 		if err := createDir(l.fs, dir); err != nil {
-			return nil, fmt.Errorf("log: %w", err)
+			return nil, fileError(err)
 		}
 	}
 	r := &recovery{fs: l.fs, dir: dir}
@@ -256,7 +256,7 @@ func (l *Log) makeWritable(r *recovery) error {
 	for i := r.first; i <= r.last; i++ {
 		file, err := l.fs.OpenReadWrite(r.segs[i].name, vfs.WriteCategoryUnspecified)
 		if err != nil {
-			return fmt.Errorf("log: %w", err)
+			return fileError(err)
 		}
 		l.segs[i].file = file
 		if err := file.Sync(); err != nil {
@@ -265,12 +265,12 @@ func (l *Log) makeWritable(r *recovery) error {
 		if i < r.last {
 			l.segs[i].file = nil
 			if err := file.Close(); err != nil {
-				return fmt.Errorf("log: %w", err)
+				return fileError(err)
 			}
 		}
 	}
 	if err := syncDir(l.fs, l.dir); err != nil {
-		return fmt.Errorf("log: %w", err)
+		return fileError(err)
 	}
 	active := l.active()
 	active.sealed = false
@@ -289,7 +289,7 @@ func (l *Log) beginFirstSegment() error {
 		return err
 	}
 	if err := l.syncSegments(l.segs); err != nil {
-		return fmt.Errorf("log: %w", err)
+		return fileError(err)
 	}
 	l.active().named, l.active().durable = true, true
 	return nil
@@ -397,10 +397,10 @@ func (l *Log) Drop(before uint64) error {
 		l.start.Store(l.segs[0].start)
 		l.mu.Unlock()
 		if err := removeIfExists(l.fs, name); err != nil {
-			return fmt.Errorf("log: %w", err)
+			return fileError(err)
 		}
 		if err := syncDir(l.fs, l.dir); err != nil {
-			return fmt.Errorf("log: %w", err)
+			return fileError(err)
 		}
 	}
 }

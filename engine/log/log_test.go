@@ -3,8 +3,10 @@ package log
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"strings"
 	"sync"
@@ -454,4 +456,17 @@ func TestPolicyNames(t *testing.T) {
 	if s := Policy(7).String(); s != "Policy(7)" {
 		t.Fatal(s)
 	}
+}
+
+// encodeVersion is a valid header of another format version.
+func (h *segmentHeader) encodeVersion(v uint32) []byte {
+	b := h.encode()
+	binary.LittleEndian.PutUint32(b[12:], v)
+	binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b[12:], castagnoli))
+	return b
+}
+
+// reseal makes the checksum of a changed record right.
+func reseal(record []byte) {
+	binary.LittleEndian.PutUint32(record, crc32.Checksum(record[4:], castagnoli))
 }

@@ -66,7 +66,7 @@ func (r *recovery) scan() (err error) {
 func (r *recovery) list() error {
 	names, err := r.fs.List(r.dir)
 	if err != nil {
-		return fmt.Errorf("log: %w", err)
+		return fileError(err)
 	}
 	slices.Sort(names)
 	for _, name := range names {
@@ -171,7 +171,7 @@ func (r *recovery) readSegment(i int) (whole bool, err error) {
 	f := &r.segs[i]
 	file, err := r.fs.Open(f.name, vfs.SequentialReadsOption)
 	if err != nil {
-		return false, fmt.Errorf("log: %w", err)
+		return false, fileError(err)
 	}
 	defer file.Close()
 	in := newReader(file, f.start, f.start, f.size)
@@ -251,7 +251,7 @@ func (r *recovery) damage(kind error, file string, off uint64, pos int64, reason
 func (r *recovery) repair() error {
 	for _, name := range r.leftovers {
 		if err := r.fs.Remove(name); err != nil {
-			return fmt.Errorf("log: %w", err)
+			return fileError(err)
 		}
 	}
 	if !r.torn {
@@ -259,11 +259,11 @@ func (r *recovery) repair() error {
 	}
 	for i := len(r.segs) - 1; i > r.last; i-- {
 		if err := r.fs.Remove(r.segs[i].name); err != nil {
-			return fmt.Errorf("log: %w", err)
+			return fileError(err)
 		}
 	}
 	if err := syncDir(r.fs, r.dir); err != nil {
-		return fmt.Errorf("log: %w", err)
+		return fileError(err)
 	}
 	if r.last < 0 {
 		return nil

@@ -117,7 +117,7 @@ func (s *segment) reserve(n int64) error {
 	}
 	err := s.file.Preallocate(0, segmentHeaderSize+n)
 	if err != nil && !isUnsupported(err) {
-		return spaceError(err)
+		return fileError(err)
 	}
 	s.room = n
 	return nil
@@ -127,29 +127,32 @@ func (s *segment) reserve(n int64) error {
 // header is written later, and so is its final name.
 func createSegmentFile(fs vfs.FS, name string, n int64) (*segment, error) {
 	if err := removeIfExists(fs, name); err != nil {
-		return nil, err
+		return nil, fileError(err)
 	}
 	if u, err := fs.GetDiskUsage(fs.PathDir(name)); err == nil && u.AvailBytes < uint64(n+segmentHeaderSize) {
 		return nil, fmt.Errorf("%w: a segment needs %d bytes, %d are free", ErrNoSpace, n, u.AvailBytes)
 	}
 	file, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
-		return nil, spaceError(err)
+		return nil, fileError(err)
 	}
 	s := &segment{file: file}
 	if err := s.reserve(n); err != nil {
 		// What was reserved before the disk was full is given back.
-		return nil, errors.Join(err, file.Close(), fs.Remove(name))
+		return nil, errors.Join(err, fileError(file.Close()), fileError(fs.Remove(name)))
 	}
 	return s, nil
 }
 
-// spaceError makes an error of the file system that says "disk full" an ErrNoSpace.
-func spaceError(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+// fileError names the package in an error of the file system, and makes "disk full" an ErrNoSpace.
+func fileError(err error) error {
+	switch {
+	case err == nil || errors.Is(err, ErrNoSpace):
+		return err
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	}
-	return err
+	return fmt.Errorf("log: %w", err)
 }
 
 // isUnsupported: the file system can't preallocate. Then a full disk shows

@@ -85,7 +85,7 @@ func loadState(fs vfs.FS, dir string) (state, error) {
 	if isNotExist(err) {
 		return state{}, nil
 	} else if err != nil {
-		return state{}, err
+		return state{}, fileError(err)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxStateSize))
 	if err = errors.Join(err, f.Close()); err != nil {
@@ -106,19 +106,19 @@ func saveState(fs vfs.FS, dir string, s state) error {
 	tmp := fs.PathJoin(dir, stateTmpName)
 	f, err := fs.Create(tmp, vfs.WriteCategoryUnspecified)
 	if err != nil {
-		return spaceError(err)
+		return fileError(err)
 	}
 	_, err = f.Write(s.encode())
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return spaceError(err)
+		return fileError(err)
 	}
 	if err := fs.Rename(tmp, fs.PathJoin(dir, stateName)); err != nil {
-		return spaceError(err)
+		return fileError(err)
 	}
-	return syncDir(fs, dir)
+	return fileError(syncDir(fs, dir))
 }
 
 // mergeTerms adds terms to a history, in order of their start. One start has one term.

@@ -146,10 +146,10 @@ func (l *Log) beginSegment(n int64) error {
 		h.previous = l.active().start
 	}
 	if _, err := next.file.WriteAt(h.encode(), 0); err != nil {
-		return fmt.Errorf("log: %w", spaceError(err))
+		return fileError(err)
 	}
 	if err := l.fs.Rename(l.fs.PathJoin(l.dir, nextName), l.segmentPath(h.start)); err != nil {
-		return fmt.Errorf("log: %w", spaceError(err))
+		return fileError(err)
 	}
 	next.start = h.start
 	l.next = nil
@@ -168,12 +168,12 @@ func (l *Log) takeNext(n int64) (*segment, error) {
 	if l.next == nil {
 		next, err := createSegmentFile(l.fs, l.fs.PathJoin(l.dir, nextName), n)
 		if err != nil {
-			return nil, fmt.Errorf("log: %w", err)
+			return nil, err
 		}
 		l.next = next
 	}
 	if err := l.next.reserve(n); err != nil {
-		return nil, fmt.Errorf("log: %w", err)
+		return nil, err
 	}
 	return l.next, nil
 }
@@ -240,7 +240,7 @@ func (l *Log) stall(out []byte, err error) {
 	if t := l.trouble.Load(); t != nil && !t.passes {
 		return // an earlier attempt has said so, or the log has failed
 	}
-	err = fmt.Errorf("%w: %w", ErrStalled, spaceError(err))
+	err = fmt.Errorf("%w: %w", ErrStalled, fileError(err))
 	l.trouble.Store(&trouble{err: err})
 	l.o.Logger.Error("log write failed; it is finished when the disk takes it", "dir", l.dir, "err", err)
 }
