@@ -271,6 +271,14 @@ func (c *Cluster) encodeState() []byte {
 	return appendState(nil, c.mu.table.state())
 }
 
+// ownState is what this node tells those who are not in its table.
+func (c *Cluster) ownState() *state {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.mu.table
+	return &state{Sender: t.self, CurrentEpoch: t.currentEpoch, Records: []record{t.me().record}}
+}
+
 func (c *Cluster) mergeBytes(b []byte) {
 	s, err := decodeState(b)
 	if err != nil {

@@ -65,14 +65,17 @@ func eventually(t *testing.T, what string, limit time.Duration, ok func() bool) 
 }
 
 // form makes a cluster as redis-cli --cluster create does.
-func form(t *testing.T, n int, timeout time.Duration) []*member {
+func form(t *testing.T, n int, timeout time.Duration) ([]*member, *world) {
 	t.Helper()
+	w := newWorld()
 	var members []*member
 	for range n {
-		members = append(members, start(t, options(t, timeout)))
+		o := options(t, timeout)
+		o.Network = &place{w: w}
+		members = append(members, start(t, o))
 	}
-	join(t, members)
-	return members
+	t.Logf("%d nodes agree and are up after %v", n, join(t, members))
+	return members, w
 }
 
 func join(t *testing.T, members []*member) time.Duration {
@@ -126,20 +129,35 @@ func (m *member) signature() string {
 	return strings.Join(lines, "|")
 }
 
-func TestThreeNodesForm(t *testing.T) {
-	t.Parallel()
-	begin := time.Now()
-	members := form(t, 3, 2*time.Second)
-	t.Logf("three nodes agree after %v", time.Since(begin))
-	for slot, want := range map[uint16]int{0: 0, 5460: 0, 5462: 1, 16383: 2} {
-		for _, m := range members {
-			v := m.View()
-			if got := v.Owner(slot); got == nil || got.ID != members[want].View().Self().ID {
-				t.Errorf("slot %d belongs to %v", slot, got)
-			}
-			if v.Owns(slot) != (m == members[want]) {
-				t.Errorf("slot %d: Owns says %v", slot, v.Owns(slot))
-			}
+// ID is the node's own.
+func (m *member) id() slotmap.NodeID { return m.View().Self().ID }
+
+// sees returns what m knows of another node.
+func (m *member) sees(id slotmap.NodeID) *Node {
+	for _, n := range m.Nodes() {
+		if n.ID == id {
+			return n
 		}
 	}
+	return nil
+}
+
+func (m *member) failed(id slotmap.NodeID) bool {
+	n := m.sees(id)
+	return n != nil && n.Fail
+}
+
+func everyone(members []*member, ok func(*member) bool) func() bool {
+	return func() bool {
+		for _, m := range members {
+			if !ok(m) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func set(first, last uint16) *slotmap.Set {
+	return slotmap.SetOf([]slotmap.Range{{First: first, Last: last}})
 }

@@ -73,7 +73,10 @@ func (c *Cluster) reach(id slotmap.NodeID, at int64, urgent bool) {
 func (c *Cluster) speak(id slotmap.NodeID, addr string, join bool) {
 	err := c.exchange(c.ctx, addr, id)
 	if g := c.gossip.Load(); err == nil && join && g != nil {
-		err = g.Join(id)
+		// What changed between the exchange and the joining was not broadcast to us: hence another exchange.
+		if err = g.Join(id); err == nil {
+			err = c.exchange(c.ctx, addr, id)
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,10 +17,11 @@ import (
 // tell each other all they know:
 //
 //	length(4, big endian) format(1) flags(1) expected(20) state     →
-//	                      ← length(4, big endian) status(1) state, if status is 0
+//	                      ← length(4, big endian) status(1) state
 //
-// The caller names the node that it expects at the address, so a stranger there learns and tells nothing; only
-// CLUSTER MEET expects nobody in particular.
+// The caller names the node that it expects at the address, so a stranger there learns and tells
+// nothing; only CLUSTER MEET expects nobody in particular. A node that does not know the caller (it was reset, or
+// has forgotten the caller) answers with its own record alone.
 const (
 	exchangeFormat  = 1
 	flagMeet        = 1
@@ -73,20 +74,17 @@ func (c *Cluster) absorb(answer []byte, met bool) error {
 	if len(answer) == 0 {
 		return errState
 	}
-	switch answer[0] {
-	case statusOK:
-	case statusOther:
+	if answer[0] == statusOther {
 		return errOther
-	case statusStranger:
-		return errStranger
-	default:
-		return errState
 	}
 	s, err := decodeState(answer[1:])
 	if err != nil {
 		return err
 	}
 	c.merge(s, met)
+	if answer[0] == statusStranger {
+		return errStranger
+	}
 	return nil
 }
 
@@ -121,7 +119,7 @@ func (c *Cluster) answer(request []byte, local net.Addr) ([]byte, error) {
 	case !meet && expected != view.self.ID:
 		return []byte{statusOther}, nil
 	case !meet && view.Node(s.Sender) == nil:
-		return []byte{statusStranger}, nil
+		return appendState([]byte{statusStranger}, c.ownState()), nil
 	}
 	c.learnIP(local)
 	c.merge(s, meet)

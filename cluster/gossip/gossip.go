@@ -92,7 +92,7 @@ func (g *Gossip) config() *memberlist.Config {
 	c.AwarenessMaxMultiplier = 2
 	c.GossipInterval = 50 * time.Millisecond
 	c.GossipNodes = 3
-	c.PushPullInterval = 5 * time.Second
+	c.PushPullInterval = time.Second
 	c.TCPTimeout = min(max(g.o.NodeTimeout/2, time.Second), 10*time.Second)
 	g.suspicion = time.Duration(c.SuspicionMult) * c.ProbeInterval
 	return c
