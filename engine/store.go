@@ -268,6 +268,9 @@ func (s *Store) FlushLog() (stable Offset, err error) { return s.log.Flush() }
 // depend on no more than this may be sent.
 func (s *Store) Stable() Offset { return s.log.Stable() }
 
+// End is the offset behind everything committed: what a read of the whole store depends on.
+func (s *Store) End() Offset { return s.log.End() }
+
 // OnStable calls fn once, from another goroutine, when Stable reaches off or the log has failed for good.
 func (s *Store) OnStable(off Offset, fn func(error)) { s.log.OnStable(off, fn) }
 

@@ -120,6 +120,9 @@ func (r *Clients) Paused(s *Session, cmd *Command) (until time.Time, paused bool
 	return until, true
 }
 
+// PausedUntil is when the pause that is in force ends by itself; a time in the past when there is none.
+func (r *Clients) PausedUntil() time.Time { return time.UnixMilli(r.pause.until.Load()) }
+
 // Resumed is closed when CLIENT UNPAUSE ends the pause that is in force now. The pause may also
 // simply run out: see the time that Paused returned.
 func (r *Clients) Resumed() <-chan struct{} {

@@ -127,6 +127,19 @@ func (n *Node) observe(c *Ctx, start time.Time, took time.Duration) {
 	}
 }
 
+// Redirect answers a command that routing sends elsewhere or refuses. It fails the transaction that s may be
+// queueing; one that is redirected at EXEC is dropped, and the reply is the redirection itself, as in Redis.
+func (n *Node) Redirect(s *Session, cmd *Command, text string) {
+	cmd.Stats.Rejected.Add(1)
+	if cmd.Name == "exec" {
+		s.discard(n)
+	} else {
+		s.flagMulti()
+	}
+	n.Stats.countError([]byte(text))
+	s.Out.Error(text)
+}
+
 // Reject answers a command that dispatch refuses before it runs, with the text of an error reply. It fails the
 // transaction that s may be queueing. cmd is nil for an unknown one.
 func (n *Node) Reject(s *Session, cmd *Command, text string) {

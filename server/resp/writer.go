@@ -1,8 +1,8 @@
 package resp
 
 import (
+	"bytes"
 	"strconv"
-	"strings"
 
 	"github.com/tidwall/redcon"
 )
@@ -133,10 +133,10 @@ func (w *Writer) aggregate(prefix byte, n, flat int) {
 	}
 }
 
-// Line replaces CR and LF by spaces, as Redis does in error replies that quote the client.
-func Line(s string) string {
-	if strings.IndexByte(s, '\r') < 0 && strings.IndexByte(s, '\n') < 0 {
-		return s
+// CString cuts b at its first zero byte, as Redis does where it quotes a client's bytes in an error.
+func CString(b []byte) []byte {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		return b[:i]
 	}
-	return strings.NewReplacer("\r", " ", "\n", " ").Replace(s)
+	return b
 }

@@ -1,0 +1,183 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/server/command"
+	"github.com/cairndb/cairn/server/config"
+	"github.com/cairndb/cairn/server/resp"
+)
+
+// How large replies and groups may become before they are settled and sent.
+const (
+	// outputBurst is how many bytes of replies a connection renders before they are sent.
+	outputBurst = 256 << 10
+	// outputBacklog is how many bytes may wait for a reader that lags behind; beyond, its requests wait too.
+	// It is generous for clients that send a long pipeline before they read the first reply.
+	outputBacklog = 64 << 20
+	// outputBudget bounds the waiting replies of all connections together: beyond, only what has been rendered is
+	// kept, and the connection that holds most is closed.
+	outputBudget = 256 << 20
+	// keepOutput is how large a reply buffer may be to be used again.
+	keepOutput = 64 << 10
+)
+
+// conn is a client: its session, the requests that it has sent and the replies that wait. It has one
+// owner at a time: the loop, a worker or its goroutine. Only killed may be touched by others.
+type conn struct {
+	command.Session
+	reader resp.Reader
+	sent   int // bytes of Out.Buf that the socket has taken
+
+	group   groupPart
+	barrier engine.Offset // the log offset that the rendered replies depend on
+
+	killed    atomic.Bool
+	more      bool      // requests may be left in the reader although the socket has nothing new
+	softSince time.Time // since when the soft output limit is exceeded
+	counted   int64     // what Server.outgoing counts for this connection
+
+	nc net.Conn // of the portable driver
+	epollConn
+}
+
+// groupPart is what a connection has rendered that is not committed or not stable: if the commit or
+// the log fails, these replies must not be sent.
+type groupPart struct {
+	joined  bool
+	start   int // in Out.Buf
+	replies int // how many error replies take their place
+}
+
+// pending is the number of reply bytes that wait to be sent.
+func (c *conn) pending() int { return len(c.Out.Buf) - c.sent }
+
+// leaveGroup makes the rendered replies final.
+func (c *conn) leaveGroup() { c.group = groupPart{} }
+
+// failGroup replaces the replies of the group by errors.
+func (c *conn) failGroup(text string) {
+	if !c.group.joined {
+		return
+	}
+	c.Out.Buf = c.Out.Buf[:c.group.start]
+	for range c.group.replies {
+		c.Out.Error(text)
+	}
+	c.leaveGroup()
+}
+
+// setLimits brings the reader up to date with the configuration and the session.
+func (c *conn) setLimits(n *command.Node) {
+	c.reader.Limits = resp.Limits{
+		MaxBulk:       n.Config.ProtoMaxBulkLen(),
+		QueryBuffer:   n.Config.ClientQueryBufferLimit(),
+		Authenticated: n.Authenticated(&c.Session),
+	}
+}
+
+// publishBuffers tells CLIENT LIST how much memory the connection holds.
+func (c *conn) publishBuffers() {
+	if q := int64(c.reader.Buffered()); q != c.QueryBuf.Load() {
+		c.QueryBuf.Store(q)
+	}
+	if free := int64(c.reader.Cap() - c.reader.Buffered()); free != c.QueryFree.Load() {
+		c.QueryFree.Store(free)
+	}
+	if out := int64(c.pending()); out != c.OutBuf.Load() {
+		c.OutBuf.Store(out)
+	}
+}
+
+// count keeps the sum of all connections' waiting replies.
+func (s *Server) count(c *conn) {
+	if n := int64(c.pending()); n != c.counted {
+		s.outgoing.Add(n - c.counted)
+		c.counted = n
+	}
+}
+
+// mayContinue says whether a connection whose replies wait may run further requests.
+func (s *Server) mayContinue(c *conn) bool {
+	n := c.pending()
+	return n == 0 || n < outputBacklog && s.outgoing.Load() < outputBudget
+}
+
+// overLimit says whether the waiting replies exceed client-output-buffer-limit.
+func (s *Server) overLimit(c *conn, now time.Time) bool {
+	n := int64(c.pending())
+	if n == 0 {
+		c.softSince = time.Time{}
+		return false
+	}
+	limit := s.conf.ClientOutputLimit(config.ClassNormal)
+	if limit.Hard > 0 && n > limit.Hard {
+		return true
+	}
+	switch {
+	case limit.Soft == 0 || n <= limit.Soft:
+		c.softSince = time.Time{}
+	case c.softSince.IsZero():
+		c.softSince = now
+	default:
+		return now.Sub(c.softSince) > limit.SoftFor
+	}
+	return false
+}
+
+// protocolError answers what the reader could not parse; the connection is closed afterwards.
+func (s *Server) protocolError(c *conn, err error) {
+	if errors.Is(err, resp.ErrQueryBuffer) {
+		s.node.Stats.QueryLimit.Add(1)
+		s.log.Warn("client reached the query buffer limit", "client", c.Addr, "bytes", c.reader.Buffered())
+		return
+	}
+	s.log.Debug("protocol error", "client", c.Addr, "err", err)
+	if !c.ReplyOff && !c.ReplySkip {
+		c.Out.Error("ERR " + err.Error())
+	}
+}
+
+// open registers a connection whose transport stands. It returns the error reply for one that must not be served.
+func (s *Server) open(c *conn, local, remote net.Addr) (refusal string) {
+	c.Unix = remote == nil || remote.Network() == "unix"
+	c.LAddr = local.String()
+	c.Addr = c.LAddr + ":0" // as Redis shows the peers of a Unix socket
+	if !c.Unix {
+		c.Addr = remote.String()
+	}
+	switch {
+	case s.node.Clients.Len() >= s.conf.MaxClients():
+		s.node.Stats.RejectedConnections.Add(1)
+		return resp.ErrMaxClients
+	case s.conf.ProtectedMode() && s.conf.RequirePass() == "" && !c.Unix && !loopback(remote):
+		s.node.Stats.RejectedConnections.Add(1)
+		return resp.ErrProtectedMode
+	}
+	s.node.Connect(&c.Session)
+	c.setLimits(s.node)
+	return ""
+}
+
+// forget undoes open.
+func (s *Server) forget(c *conn) {
+	s.outgoing.Add(-c.counted)
+	c.counted = 0
+	s.node.Disconnect(&c.Session)
+}
+
+func loopback(a net.Addr) bool {
+	ap, err := netip.ParseAddrPort(a.String())
+	return err == nil && ap.Addr().Unmap().IsLoopback()
+}
+
+// idleTooLong says whether timeout closes the connection.
+func (s *Server) idleTooLong(c *conn, now time.Time) bool {
+	timeout := s.conf.Timeout()
+	return timeout > 0 && now.UnixMilli()-c.LastActive.Load() > timeout.Milliseconds()
+}

@@ -1,0 +1,234 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/server/command"
+	"github.com/cairndb/cairn/server/resp"
+)
+
+// maxQuoted is how much of an unknown command an error reply repeats.
+const maxQuoted = 128
+
+// dispatch decides about one request in the order of Redis's processCommand: known, arity, authenticated,
+// allowed in MULTI, routed, paused, queued; then locks its slots, routes again under the locks, and runs it.
+func (x *executor) dispatch(c *conn, args [][]byte) verdict {
+	cmd, container := command.Lookup(args)
+	if cmd == nil {
+		return x.unknown(c, args, container)
+	}
+	switch {
+	case !cmd.ArityOK(len(args)):
+		return x.reject(c, cmd, "ERR wrong number of arguments for '"+cmd.Name+"' command")
+	case cmd.Flags&command.NoAuth == 0 && !x.node.Authenticated(&c.Session):
+		return x.reject(c, cmd, resp.ErrNoAuth)
+	case c.InMulti && cmd.Flags&command.NoMulti != 0:
+		return x.reject(c, cmd, resp.ErrNotInMulti)
+	}
+	if c.Enqueues(cmd) {
+		return x.enqueue(c, cmd, args)
+	}
+	if _, wait := x.node.Clients.Paused(&c.Session, cmd); wait {
+		return paused
+	}
+	switch {
+	case cmd.Flags&command.Slow != 0 && !x.blocking:
+		return wouldBlock
+	case cmd.Name == "exec":
+		return x.exec(c, cmd, args)
+	case cmd.Flags&command.Unlocked != 0:
+		x.call(c, cmd, args, nil)
+		return ran
+	}
+	return x.locked(c, cmd, args)
+}
+
+// reject answers a request that is refused before it runs.
+func (x *executor) reject(c *conn, cmd *command.Command, text string) verdict {
+	x.node.Reject(&c.Session, cmd, text)
+	return ran
+}
+
+// unknown answers a request that names no command or no subcommand of its container.
+func (x *executor) unknown(c *conn, args [][]byte, container *command.Command) verdict {
+	if container != nil {
+		return x.reject(c, nil, fmt.Sprintf("ERR unknown subcommand '%.128s'. Try %s HELP.", resp.CString(args[1]), strings.ToUpper(container.Name)))
+	}
+	if isHTTP(args[0]) {
+		x.srv.log.Warn("a client sent POST or Host:, which looks like a web page that attacks this server; the connection is closed", "client", c.Addr)
+		return closing
+	}
+	var quoted strings.Builder
+	for _, a := range args[1:] {
+		if quoted.Len() >= maxQuoted {
+			break
+		}
+		a = resp.CString(a)
+		fmt.Fprintf(&quoted, "'%s' ", a[:min(len(a), maxQuoted-quoted.Len())])
+	}
+	name := resp.CString(args[0])
+	return x.reject(c, nil, fmt.Sprintf("ERR unknown command '%s', with args beginning with: %s", name[:min(len(name), maxQuoted)], quoted.String()))
+}
+
+// isHTTP recognises requests that a browser can be made to send (Redis: securityWarningCommand).
+func isHTTP(name []byte) bool {
+	return strings.EqualFold(string(name), "post") || strings.EqualFold(string(name), "host:")
+}
+
+// locked runs a command on the transaction, under the locks of its keys' slots.
+func (x *executor) locked(c *conn, cmd *command.Command, args [][]byte) verdict {
+	need := x.need(cmd, args)
+	if v := x.admit(c, cmd, &need); v != proceed {
+		return v
+	}
+	return x.underLocks(c, cmd, args, &need)
+}
+
+// underLocks locks, routes, and runs the handler if nothing has to be waited for.
+func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *need) verdict {
+	if !x.take(n) {
+		return wouldBlock
+	}
+	defer x.txn.EndCommand()
+	if redirect := x.route(c, n); redirect != "" {
+		return x.redirect(c, cmd, redirect)
+	}
+	if !x.ready(c, n) {
+		return wouldBlock
+	}
+	x.touch(c, n)
+	x.call(c, cmd, args, x.txn)
+	return ran
+}
+
+// need is what a request has to hold and to look at.
+type need struct {
+	keys         []keyAt
+	slots        []uint16
+	write, world bool
+	whole        bool // reads what no key names: SCAN, DBSIZE
+	flags        command.Flags
+}
+
+// keyAt is one key of a request with its slot.
+type keyAt struct {
+	name []byte
+	slot uint16
+}
+
+// need collects the keys and slots of a request. Keys that cannot be told from malformed arguments
+// make it take the world: the handler finds the same fault and says so.
+func (x *executor) need(cmd *command.Command, args [][]byte) need {
+	n := need{
+		keys: x.keys[:0], slots: x.slots[:0],
+		write: cmd.Flags&command.Write != 0, world: cmd.Flags&command.World != 0, flags: cmd.Flags,
+	}
+	x.addKeys(&n, cmd, args)
+	return n
+}
+
+func (x *executor) addKeys(n *need, cmd *command.Command, args [][]byte) {
+	at, err := cmd.KeysOf(x.keysAt[:0], args)
+	x.keysAt = at
+	if err != nil {
+		n.world = true
+		return
+	}
+	n.whole = n.whole || len(at) == 0 && cmd.Flags&command.Unlocked == 0
+	for _, i := range at {
+		slot := keys.Slot(args[i])
+		n.keys = append(n.keys, keyAt{args[i], slot})
+		n.slots = append(n.slots, slot)
+	}
+	x.keys, x.slots = n.keys, n.slots
+}
+
+// admit asks whether the store takes writes, before any lock is taken; if not, it has answered.
+func (x *executor) admit(c *conn, cmd *command.Command, n *need) verdict {
+	if n.world && !x.blocking {
+		return wouldBlock
+	}
+	if !n.write {
+		return proceed
+	}
+	ok, err := true, error(nil)
+	if x.blocking {
+		err = x.node.Store.AdmitWrite(x.srv.base)
+	} else {
+		ok, err = x.node.Store.TryAdmitWrite()
+	}
+	switch {
+	case err != nil:
+		return x.reject(c, cmd, command.ErrorText(err))
+	case !ok:
+		return wouldBlock
+	}
+	return proceed
+}
+
+// take takes the locks.
+func (x *executor) take(n *need) bool {
+	if n.world {
+		x.txn.LockWorld()
+		return true
+	}
+	return x.lock(n.slots, n.write)
+}
+
+// ready says whether the records of all keys can be read without waiting for the disk.
+func (x *executor) ready(c *conn, n *need) bool {
+	if x.blocking {
+		return true
+	}
+	db := x.node.Store.DB(c.DB)
+	for _, k := range n.keys {
+		if !x.txn.Ready(engine.Key{Slot: k.slot, DB: db, Name: k.name}) {
+			return false
+		}
+	}
+	return true
+}
+
+// enqueue keeps a request for EXEC, unless routing already refuses it.
+func (x *executor) enqueue(c *conn, cmd *command.Command, args [][]byte) verdict {
+	if x.node.View().Enabled() {
+		n := x.need(cmd, args)
+		if redirect := x.routeQueued(c, &n); redirect != "" {
+			return x.redirect(c, cmd, redirect)
+		}
+	}
+	if cmd.Flags&command.Write != 0 {
+		if _, err := x.node.Store.TryAdmitWrite(); err != nil {
+			return x.reject(c, cmd, command.ErrorText(err))
+		}
+	}
+	if _, wait := x.node.Clients.Paused(&c.Session, cmd); wait {
+		return paused
+	}
+	c.Enqueue(x.node, cmd, args)
+	return ran
+}
+
+// exec runs a transaction under the locks of everything queued.
+func (x *executor) exec(c *conn, cmd *command.Command, args [][]byte) verdict {
+	queued := c.QueueNeeds(x.slots[:0])
+	if queued.Slow && !x.blocking {
+		return wouldBlock
+	}
+	n := need{keys: x.keys[:0], slots: x.slots[:0]}
+	for _, q := range c.Queue {
+		x.addKeys(&n, q.Cmd, q.Args)
+		n.flags |= q.Cmd.Flags & (command.Write | command.Asking)
+	}
+	// The watched keys' slots come on top of the queued commands'.
+	n.slots = queued.Slots
+	n.write, n.world = queued.Write, queued.World || n.world
+	x.slots = n.slots
+	if v := x.admit(c, cmd, &n); v != proceed {
+		return v
+	}
+	return x.underLocks(c, cmd, args, &n)
+}

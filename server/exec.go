@@ -1,0 +1,267 @@
+package server
+
+import (
+	"runtime/debug"
+
+	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/server/command"
+	"github.com/cairndb/cairn/server/resp"
+)
+
+// verdict says why an executor stopped running a connection's requests.
+type verdict uint8
+
+const (
+	// proceed: nothing stands against running the request.
+	proceed verdict = iota
+	// ran: the request has been answered.
+	ran
+	// drained: no complete request is left.
+	drained
+	// wouldBlock: the next request has to wait and belongs on a worker.
+	wouldBlock
+	// paused: the next request waits for the end of CLIENT PAUSE.
+	paused
+	// full: the group or the rendered replies are large; they have to be settled and sent first.
+	full
+	// closing: the connection ends once its replies are sent.
+	closing
+	// crashed: a handler panicked. The group is lost, the connection ends.
+	crashed
+)
+
+// A group is committed when it holds this much.
+const (
+	groupCommands = 1000
+	groupBytes    = 1 << 20
+)
+
+// executor runs requests on one transaction. Without blocking it never waits, and the commands that it runs
+// form a group until settle; with blocking, each command is a group of its own.
+//
+// Invariant: a reply that depends on the uncommitted group is known to its connection's groupPart. Those are the replies of
+// writes, and of reads of a slot that the group has written.
+type executor struct {
+	srv      *Server
+	node     *command.Node
+	txn      *engine.Txn
+	blocking bool
+
+	ctx    command.Ctx
+	keysAt []int // scratch of need
+	keys   []keyAt
+	slots  []uint16
+
+	commands int
+	members  []*conn
+	stable   engine.Offset           // the store's, as last seen
+	written  [keys.Slots / 64]uint64 // slots that the group may have written
+	wrote    []uint16                // the same, to clear
+}
+
+func (s *Server) newExecutor(blocking bool) *executor {
+	return &executor{srv: s, node: s.node, txn: s.node.Store.NewTxn(), blocking: blocking}
+}
+
+// run runs the complete requests that the reader holds. After wouldBlock and paused the request is still in it.
+func (x *executor) run(c *conn) verdict {
+	x.txn.ResetBarrier()
+	for {
+		if c.killed.Load() {
+			return closing
+		}
+		if c.pending() >= outputBurst || x.large() {
+			c.more = true
+			return full
+		}
+		args, ok, err := c.reader.Next()
+		if err != nil {
+			x.srv.protocolError(c, err)
+			return closing
+		}
+		if !ok {
+			c.more = false
+			return drained
+		}
+		v := x.one(c, args)
+		switch {
+		case v == wouldBlock || v == paused:
+			c.reader.Unread()
+			c.more = true
+			return v
+		case v != ran:
+			return v
+		case c.CloseAfterReply:
+			return closing
+		}
+		if !c.reader.Limits.Authenticated {
+			c.setLimits(x.node)
+		}
+	}
+}
+
+// large says whether the group should be settled before it grows further.
+func (x *executor) large() bool {
+	if x.commands >= groupCommands {
+		return true
+	}
+	_, bytes := x.txn.Size()
+	return bytes >= groupBytes
+}
+
+// one runs one request and keeps what outlives it: reply suppression, ASKING.
+func (x *executor) one(c *conn, args [][]byte) (v verdict) {
+	start := len(c.Out.Buf)
+	v = x.guarded(c, args)
+	if v == wouldBlock || v == paused || v == crashed {
+		return v
+	}
+	if c.ReplyOff || c.ReplySkip {
+		c.Out.Buf = c.Out.Buf[:start]
+	}
+	c.ReplySkip, c.ReplySkipNext = c.ReplySkipNext, false
+	if c.group.joined && len(c.Out.Buf) > start {
+		c.group.replies++
+	}
+	if x.blocking {
+		x.settleOne(c, start)
+	}
+	return v
+}
+
+// guarded turns a handler's panic into an error reply, the end of the connection and of the group.
+func (x *executor) guarded(c *conn, args [][]byte) (v verdict) {
+	start := len(c.Out.Buf)
+	defer func() {
+		if p := recover(); p != nil {
+			x.srv.log.Error("a command panicked", "command", x.ctx.Cmd.Name, "panic", p, "stack", string(debug.Stack()))
+			c.Out.Buf = c.Out.Buf[:start]
+			x.abandon()
+			c.Out.Error(resp.ErrInternal)
+			v = crashed
+		}
+	}()
+	return x.dispatch(c, args)
+}
+
+// call runs the handler under the locks that the transaction holds.
+func (x *executor) call(c *conn, cmd *command.Command, args [][]byte, txn *engine.Txn) {
+	x.ctx = command.Ctx{Session: &c.Session, Node: x.node, Cmd: cmd, Args: args, Txn: txn}
+	x.node.Call(&x.ctx)
+	if cmd.Name != "asking" && !c.InMulti {
+		c.Asking = false
+	}
+}
+
+// join makes c's replies from the present one on part of the group.
+func (x *executor) join(c *conn) {
+	if !c.group.joined {
+		c.group = groupPart{joined: true, start: len(c.Out.Buf)}
+		x.members = append(x.members, c)
+	}
+}
+
+// lock takes the slots, or says that it would have to wait.
+func (x *executor) lock(slots []uint16, write bool) bool {
+	if x.blocking {
+		x.txn.Lock(slots, write)
+		return true
+	}
+	for _, slot := range slots {
+		if !x.txn.TryLock(slot, write) {
+			x.txn.EndCommand()
+			return false
+		}
+	}
+	return true
+}
+
+// touch records what the group writes, and joins a connection whose reply depends on
+// what is not committed or not stable yet.
+func (x *executor) touch(c *conn, n *need) {
+	x.commands++
+	depends := n.write || n.whole && len(x.wrote) > 0
+	for _, slot := range n.slots {
+		word, bit := slot/64, uint64(1)<<(slot%64)
+		if x.written[word]&bit != 0 {
+			depends = true
+		} else if n.write {
+			x.written[word] |= bit
+			x.wrote = append(x.wrote, slot)
+		}
+	}
+	c.barrier = max(c.barrier, x.txn.Barrier())
+	if n.whole {
+		c.barrier = max(c.barrier, x.node.Store.End())
+	}
+	if c.barrier > x.stable {
+		x.stable = x.node.Store.Stable()
+		depends = depends || c.barrier > x.stable
+	}
+	if depends {
+		x.join(c)
+	}
+}
+
+// commit commits the transaction and releases its locks.
+func (x *executor) commit() error {
+	err := x.txn.Commit()
+	if err != nil {
+		x.srv.log.Error("a commit failed", "err", err)
+	}
+	return err
+}
+
+// settle commits the group. Its members' replies are then final as far as the store is
+// concerned, and depend on the log up to their barrier.
+func (x *executor) settle() {
+	err := x.commit()
+	for _, c := range x.members {
+		if err != nil {
+			c.failGroup(command.ErrorText(err))
+		} else {
+			c.barrier = max(c.barrier, x.txn.Barrier())
+		}
+	}
+	x.reset()
+}
+
+// settleOne is settle for the single command of a blocking executor, whose reply begins at start.
+func (x *executor) settleOne(c *conn, start int) {
+	err := x.commit()
+	c.barrier = max(c.barrier, x.txn.Barrier())
+	if err != nil && len(c.Out.Buf) > start {
+		c.Out.Buf = c.Out.Buf[:start]
+		c.Out.Error(command.ErrorText(err))
+	}
+	x.reset()
+}
+
+// abandon discards the group after a panic; its transaction may be in any state.
+func (x *executor) abandon() {
+	func() {
+		defer func() {
+			if p := recover(); p != nil {
+				x.srv.log.Error("a transaction could not be discarded", "panic", p, "stack", string(debug.Stack()))
+			}
+		}()
+		x.txn.Discard()
+	}()
+	for _, c := range x.members {
+		c.failGroup(resp.ErrInternal)
+	}
+	x.txn = x.node.Store.NewTxn()
+	x.reset()
+}
+
+// reset empties the bookkeeping of the group. The members keep their groupPart until their replies are stable.
+func (x *executor) reset() {
+	for _, slot := range x.wrote {
+		x.written[slot/64] = 0
+	}
+	x.wrote = x.wrote[:0]
+	clear(x.members)
+	x.members = x.members[:0]
+	x.commands = 0
+}

@@ -1,0 +1,154 @@
+// Package server serves Redis clients: listeners, connections, the dispatch of
+// commands to server/command, limits, and the orderly end.
+//
+// Requests are run by executors. On Linux an epoll loop owns one: it reads, parses, runs and answers in place, and
+// commits what all ready connections wrote as one group. What could make it wait (a locked slot, a read from disk, a stall,
+// a slow command) goes with its whole connection to a worker, which runs the requests in blocking mode and gives the
+// connection back. Elsewhere each connection has a goroutine that does what a worker does.
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cairndb/cairn/cluster"
+	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/server/command"
+	"github.com/cairndb/cairn/server/config"
+)
+
+// Options are what a Server is made of.
+type Options struct {
+	Config *config.Config
+	Store  *engine.Store
+	// Cluster is nil when cluster-enabled is no.
+	Cluster *cluster.Cluster
+	// RunID is INFO's run_id.
+	RunID  string
+	Logger *slog.Logger
+	// Listeners are served instead of those that the configuration names.
+	Listeners []net.Listener
+	// OnShutdown is called once when a client asks for SHUTDOWN; it must not wait for the server's end.
+	OnShutdown func(save bool)
+
+	// portable chooses the driver without epoll also where there is epoll.
+	portable bool
+}
+
+// Server is a running front end of one node. Its store outlives it.
+type Server struct {
+	o         Options
+	node      *command.Node
+	conf      *config.Config
+	log       *slog.Logger
+	listeners []net.Listener
+	driver    driver
+	workers   *workers
+
+	// base ends when Shutdown stops waiting: what still waits for the store gives up.
+	base     context.Context
+	cancel   context.CancelFunc
+	outgoing atomic.Int64 // bytes of replies that wait for slow readers
+	started  atomic.Bool
+	stop     sync.Once
+	stopped  chan struct{} // closed when Shutdown begins
+	done     chan struct{} // closed when the driver has ended
+}
+
+// driver moves bytes between sockets and executors.
+type driver interface {
+	// serve accepts and serves until shutdown.
+	serve() error
+	// shutdown stops accepting, finishes what has arrived, sends the replies and closes; when ctx
+	// ends before, it closes at once. Returns when no connection is left.
+	shutdown(ctx context.Context)
+}
+
+// ErrClosed is what Serve returns after Shutdown.
+var ErrClosed = errors.New("server: closed")
+
+// New opens the listeners, so that addresses in use are reported before anything is served.
+func New(o Options) (*Server, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		o: o, conf: o.Config, log: o.Logger,
+		node:    command.NewNode(o.Store, o.Config, o.Cluster, o.RunID),
+		stopped: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	s.base, s.cancel = context.WithCancel(context.Background())
+	var once sync.Once
+	s.node.Shutdown = func(save bool) {
+		if o.OnShutdown != nil {
+			once.Do(func() { o.OnShutdown(save) })
+		}
+	}
+	var err error
+	if s.listeners = o.Listeners; s.listeners == nil {
+		if s.listeners, err = listen(o.Config); err != nil {
+			s.cancel()
+			return nil, err
+		}
+	}
+	s.workers = newWorkers(s, o.Config.WorkerThreads())
+	if s.driver, err = s.newDriver(); err != nil {
+		s.cancel()
+		closeAll(s.listeners)
+		return nil, err
+	}
+	return s, nil
+}
+
+// Node is the state that commands reach.
+func (s *Server) Node() *command.Node { return s.node }
+
+// Addrs are the addresses that the server listens on.
+func (s *Server) Addrs() []net.Addr {
+	addrs := make([]net.Addr, len(s.listeners))
+	for i, l := range s.listeners {
+		addrs[i] = l.Addr()
+	}
+	return addrs
+}
+
+// Serve accepts and serves clients until Shutdown; then it returns ErrClosed.
+func (s *Server) Serve() error {
+	if !s.started.CompareAndSwap(false, true) {
+		return errors.New("server: Serve called twice")
+	}
+	defer close(s.done)
+	if err := s.driver.serve(); err != nil {
+		return err
+	}
+	return ErrClosed
+}
+
+// Shutdown stops accepting, finishes what clients have sent, sends the replies and closes the connections. When ctx ends
+// before that is done, it closes them at once and returns ctx's error. Idempotent.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop.Do(func() {
+		close(s.stopped)
+		closeAll(s.listeners)
+		stopWaiting := context.AfterFunc(ctx, s.cancel)
+		s.driver.shutdown(ctx)
+		stopWaiting()
+		s.cancel()
+		s.workers.close()
+	})
+	if s.started.Load() {
+		<-s.done
+	}
+	return ctx.Err()
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+}

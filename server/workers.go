@@ -1,0 +1,107 @@
+package server
+
+import (
+	"context"
+	"sync"
+
+	"github.com/cairndb/cairn/server/command"
+)
+
+// workers run connections whose requests have to wait. Goroutines are started as they are needed, up to max, and stay.
+type workers struct {
+	srv *Server
+	max int
+
+	mu      sync.Mutex
+	wake    sync.Cond
+	queue   []job // first in, first out
+	running int
+	idle    int
+	closed  bool
+	wg      sync.WaitGroup
+}
+
+// job is a connection, which its worker owns until done is called with what became of it.
+type job struct {
+	c    *conn
+	done func(c *conn, v verdict)
+}
+
+func newWorkers(s *Server, max int) *workers {
+	w := &workers{srv: s, max: max}
+	w.wake.L = &w.mu
+	return w
+}
+
+// submit queues a job.
+func (w *workers) submit(j job) {
+	w.mu.Lock()
+	w.queue = append(w.queue, j)
+	if w.idle == 0 && w.running < w.max {
+		w.running++
+		w.wg.Add(1)
+		go w.work()
+	}
+	w.mu.Unlock()
+	w.wake.Signal()
+}
+
+// close ends the workers after the queue is empty, and waits for them.
+func (w *workers) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.wake.Broadcast()
+	w.wg.Wait()
+}
+
+func (w *workers) next() (j job, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.idle++
+	for len(w.queue) == 0 && !w.closed {
+		w.wake.Wait()
+	}
+	w.idle--
+	if len(w.queue) == 0 {
+		w.running--
+		return job{}, false
+	}
+	j = w.queue[0]
+	w.queue[0] = job{}
+	w.queue = w.queue[1:]
+	return j, true
+}
+
+func (w *workers) work() {
+	defer w.wg.Done()
+	x := w.srv.newExecutor(true)
+	for {
+		j, ok := w.next()
+		if !ok {
+			return
+		}
+		j.done(j.c, x.runStable(w.srv.base, j.c))
+	}
+}
+
+// runStable runs the requests that the reader holds and waits until their replies may be sent.
+func (x *executor) runStable(ctx context.Context, c *conn) verdict {
+	v := x.run(c)
+	if err := x.waitStable(ctx, c); err != nil {
+		x.srv.log.Error("a write is not known to be durable", "err", err)
+		c.failGroup(command.ErrorText(err))
+	}
+	c.leaveGroup()
+	return v
+}
+
+func (x *executor) waitStable(ctx context.Context, c *conn) error {
+	if c.barrier <= x.node.Store.Stable() {
+		return nil
+	}
+	if stable, err := x.node.Store.FlushLog(); err != nil || c.barrier <= stable {
+		return err
+	}
+	return x.node.Store.WaitStable(ctx, c.barrier)
+}
