@@ -1,0 +1,413 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/batchrepr"
+
+	"github.com/cairndb/cairn/engine/keys"
+	wal "github.com/cairndb/cairn/engine/log"
+)
+
+// Report is what Check found.
+type Report struct {
+	LogRecords uint64 // records read
+	LogBytes   uint64
+	Applied    Offset // the store has applied the log up to here
+	LogEnd     Offset
+	Keys       uint64
+	Expires    uint64
+	SubKeys    uint64 // elements and chunks
+	Garbage    uint64 // dead ids that wait for reclamation
+	Bytes      uint64 // of all keys and values
+	// Problems are the first maxProblems of ProblemCount.
+	Problems     []string
+	ProblemCount int
+}
+
+const maxProblems = 100
+
+func (r *Report) problem(format string, args ...any) {
+	r.ProblemCount++
+	if len(r.Problems) < maxProblems {
+		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// Err is an ErrCorrupt that lists the problems, or nil if there are none.
+func (r *Report) Err() error {
+	if r.ProblemCount == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %d problems:\n  %s", ErrCorrupt, r.ProblemCount, strings.Join(r.Problems, "\n  "))
+}
+
+// Check verifies the data folder of a store that is not open, without changing a byte of it. Of a store that
+// was killed it checks what was flushed, and that the log behind it can be read. The error is for
+// what keeps it from checking; what it finds is in the report.
+func Check(ctx context.Context, dir string, o Options) (*Report, error) {
+	o.ReadOnly = true
+	s, err := Open(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.Check(ctx)
+	return r, errors.Join(err, s.Close())
+}
+
+// Check verifies the open store as it is now: every record of the log and of the store decodes and has its checksum,
+// counters are what counting gives, the expiry index has each expiring key and nothing
+// else, every sub-key belongs to a value or to a dead id. It reads everything, but holds no lock while it does.
+func (s *Store) Check(ctx context.Context) (*Report, error) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
+	c := &checker{s: s, ctx: ctx, r: &Report{}}
+	c.start()
+	defer c.snap.Close()
+	if err := c.checkLog(); err != nil {
+		return c.r, err
+	}
+	return c.r, c.checkStore()
+}
+
+// checker is one run of Check.
+type checker struct {
+	s     *Store
+	ctx   context.Context
+	r     *Report
+	snap  *pebble.Snapshot
+	table *dbTable
+	from  Offset
+	// memory is a copy of the counters that belongs to the snapshot.
+	memory  [keys.Slots]keys.Counters
+	commits uint64
+
+	slot    int // the one being read, or -1
+	stored  keys.Counters
+	counted map[uint8]*Counts
+	ids     map[uint64]bool // those that may have sub-keys; true for live ones
+	expires uint64          // expiry index entries
+	lastSub uint64
+	keyBuf  []byte
+}
+
+// start takes a snapshot and what memory says at that moment.
+func (c *checker) start() {
+	s := c.s
+	s.world.Lock()
+	defer s.world.Unlock()
+	c.snap = s.db.NewSnapshot()
+	c.table = s.dbs.Load()
+	c.r.LogEnd = s.log.End()
+	c.from = s.log.Start()
+	c.commits = s.commits.Load()
+	for slot := range c.memory {
+		s.counters.stored(&c.memory[slot], uint16(slot), s.slots[slot].nextID, nil, false)
+	}
+}
+
+// checkLog reads the whole log.
+func (c *checker) checkLog() error {
+	if err := c.readApplied(); err != nil {
+		return err
+	}
+	if !c.s.o.ReadOnly {
+		if _, err := c.s.log.Flush(); err != nil {
+			return err
+		}
+	}
+	cur, err := c.s.log.Read(c.from)
+	if errors.Is(err, wal.ErrDropped) { // since start
+		c.from = c.s.log.Start()
+		cur, err = c.s.log.Read(c.from)
+	}
+	if err != nil {
+		return err
+	}
+	defer cur.Close()
+	boundary := c.r.Applied <= c.from && !c.s.o.ReadOnly || c.r.Applied == c.from
+	for cur.Offset() < c.r.LogEnd {
+		if err := c.ctx.Err(); err != nil {
+			return err
+		}
+		rec, err := cur.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if errors.Is(err, wal.ErrDropped) {
+			return nil // by a flush meanwhile: what was dropped is no longer needed
+		}
+		if err != nil {
+			c.r.problem("log: %v", err)
+			return nil
+		}
+		c.r.LogRecords++
+		c.r.LogBytes += rec.End - rec.Start
+		boundary = boundary || rec.End == c.r.Applied
+		c.checkRecord(&rec)
+		c.s.progress("checking the log", rec.End-c.from, c.r.LogEnd-c.from)
+	}
+	if !boundary {
+		c.r.problem("the applied offset %d is no record boundary of the log, which holds %d to %d", c.r.Applied, c.from, c.r.LogEnd)
+	}
+	return nil
+}
+
+func (c *checker) readApplied() error {
+	v, closer, err := c.snap.Get(keys.AppliedKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		c.r.problem("reading the applied offset: %v", err)
+		return nil
+	}
+	defer closer.Close()
+	if len(v) != 8 {
+		c.r.problem("the applied offset has %d bytes", len(v))
+		return nil
+	}
+	c.r.Applied = binary.BigEndian.Uint64(v)
+	return nil
+}
+
+// checkRecord decodes a record's batch, whose slots must be those that the record names.
+func (c *checker) checkRecord(rec *wal.Record) {
+	if rec.Kind == wal.KindTerm {
+		return
+	}
+	repr, err := batchRepr(rec)
+	if err != nil {
+		c.r.problem("log: record at %d: %v", rec.Start, err)
+		return
+	}
+	named := make(map[uint16]bool, len(rec.Slots))
+	for _, slot := range rec.Slots {
+		named[slot] = true
+	}
+	reader, count := batchrepr.Read(repr), binary.LittleEndian.Uint32(repr[8:])
+	for n := uint32(0); ; n++ {
+		_, key, _, ok, err := reader.Next()
+		if !ok {
+			if err != nil || n != count {
+				c.r.problem("log: record at %d: batch ends after %d of %d operations: %v", rec.Start, n, count, err)
+			}
+			return
+		}
+		if len(key) >= 2 && key[0] < keys.Slots>>8 && !named[binary.BigEndian.Uint16(key)] {
+			c.r.problem("log: record at %d: writes slot %d without naming it", rec.Start, binary.BigEndian.Uint16(key))
+		}
+	}
+}
+
+// checkStore reads every key.
+func (c *checker) checkStore() error {
+	it, err := c.snap.NewIter(nil)
+	if err != nil {
+		return storeError(err)
+	}
+	defer it.Close()
+	total := c.s.db.Metrics().DiskSpaceUsage()
+	c.slot = -1
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			c.r.problem("store: after key %x: %v", it.Key(), err)
+			return nil
+		}
+		c.r.Bytes += uint64(len(it.Key()) + len(v))
+		c.checkKey(it.Key(), v)
+		if c.r.Keys%1024 == 0 {
+			if err := c.ctx.Err(); err != nil {
+				return err
+			}
+			c.s.progress("checking the store", min(c.r.Bytes, total), total)
+		}
+	}
+	if err := it.Error(); err != nil {
+		c.r.problem("store: %v", err)
+		return nil
+	}
+	c.endSlots(keys.Slots)
+	return nil
+}
+
+func (c *checker) checkKey(key, value []byte) {
+	if key[0] >= keys.Slots>>8 {
+		c.checkNodeKey(key, value)
+		return
+	}
+	p, ok := keys.Parse(key)
+	if !ok {
+		c.r.problem("store: key %x does not parse", key)
+		return
+	}
+	if int(p.Slot) != c.slot {
+		c.endSlots(int(p.Slot))
+		c.beginSlot(int(p.Slot))
+	}
+	switch p.Kind {
+	case keys.KindCounters:
+		if rest, err := c.stored.Decode(value); err != nil || len(rest) != 0 {
+			c.r.problem("slot %d: counters do not decode: %v", p.Slot, err)
+		}
+	case keys.KindExpiry:
+		c.expires++
+		if p.Expiry == keys.ExpireKey && len(value) != 0 {
+			c.r.problem("slot %d: an expiry entry has a value", p.Slot)
+		}
+	case keys.KindGarbage:
+		c.r.Garbage++
+		c.ids[p.ID] = false
+		c.checkID(p)
+	case keys.KindMeta:
+		c.checkMeta(p, key, value)
+	case keys.KindSub:
+		c.r.SubKeys++
+		if p.ID != c.lastSub {
+			c.lastSub = p.ID
+			if _, known := c.ids[p.ID]; !known {
+				c.r.problem("slot %d: sub-keys of id %d, which belongs to nothing", p.Slot, p.ID)
+			}
+		}
+	}
+}
+
+func (c *checker) checkNodeKey(key, value []byte) {
+	switch string(key) {
+	case string(keys.AppliedKey), string(keys.SummaryKey):
+	case string(keys.DatabasesKey):
+		if _, err := decodeDBTable(value); err != nil {
+			c.r.problem("%v", err)
+		}
+	default:
+		c.r.problem("store: unknown key %x", key)
+	}
+}
+
+func (c *checker) beginSlot(slot int) {
+	c.slot = slot
+	c.stored = keys.Counters{NextID: 1}
+	c.counted = map[uint8]*Counts{}
+	c.ids = map[uint64]bool{}
+	c.expires, c.lastSub = 0, 0
+}
+
+func (c *checker) checkID(p keys.Parsed) {
+	if p.ID >= c.stored.NextID {
+		c.r.problem("slot %d: id %d is not below the next one, %d", p.Slot, p.ID, c.stored.NextID)
+	}
+}
+
+func (c *checker) checkMeta(p keys.Parsed, key, value []byte) {
+	c.r.Keys++
+	if p.Hash != keys.Hash(p.Name) {
+		c.r.problem("slot %d: a key lies under another key's hash", p.Slot)
+	}
+	if keys.Slot(p.Name) != p.Slot {
+		c.r.problem("slot %d: holds a key of slot %d", p.Slot, keys.Slot(p.Name))
+	}
+	var h keys.Header
+	if _, err := h.Decode(value); err != nil {
+		c.r.problem("slot %d: %v", p.Slot, err)
+		return
+	}
+	if !c.table.live(p.DB) && !c.table.dirty[p.DB] {
+		c.r.problem("slot %d: a key in database number %d, which is not in use", p.Slot, p.DB)
+	}
+	n := c.counted[p.DB]
+	if n == nil {
+		n = &Counts{}
+		c.counted[p.DB] = n
+	}
+	n.Keys++
+	n.Bytes += recordBytes(key, value, &h)
+	if h.ExpireAt != 0 {
+		n.Expires++
+		c.r.Expires++
+		c.checkExpiry(p, h.ExpireAt)
+	}
+	if h.ID != 0 {
+		if _, taken := c.ids[h.ID]; taken {
+			c.r.problem("slot %d: id %d is used twice, or is used and dead", p.Slot, h.ID)
+		}
+		c.ids[h.ID] = true
+		c.checkID(keys.Parsed{Slot: p.Slot, ID: h.ID})
+	}
+	c.checkCache(p.Slot, key, value)
+}
+
+// checkExpiry looks for the index entry of a key. As each key has its own, and endSlots
+// compares their number, the index then holds nothing else.
+func (c *checker) checkExpiry(p keys.Parsed, at int64) {
+	c.keyBuf = keys.AppendExpiry(c.keyBuf[:0], p.Slot, at, keys.ExpireKey, p.DB, p.Name)
+	_, closer, err := c.snap.Get(c.keyBuf)
+	if err != nil {
+		c.r.problem("slot %d: a key that expires at %d is not in the expiry index: %v", p.Slot, at, err)
+		return
+	}
+	_ = closer.Close()
+	if earliest := c.s.expiries.earliest[p.Slot].Load(); (earliest == 0 || earliest > at) && c.s.commits.Load() == c.commits {
+		c.r.problem("slot %d: the earliest expiry known is %d, but a key expires at %d", p.Slot, earliest, at)
+	}
+}
+
+// checkCache compares the record cache with the store, as long as nothing is written.
+func (c *checker) checkCache(slot uint16, key, value []byte) {
+	var a arena
+	a.grow()
+	got, ok := c.s.cache.get(&a, key)
+	if ok && string(got) != string(value) && c.s.commits.Load() == c.commits {
+		c.r.problem("slot %d: the record cache differs from the store", slot)
+	}
+}
+
+// endSlots compares the counters of the slot that was read, and those of the empty slots up to next.
+func (c *checker) endSlots(next int) {
+	if c.slot >= 0 {
+		c.compareCounters()
+	}
+	for slot := c.slot + 1; slot < next; slot++ {
+		if m := &c.memory[slot]; len(m.DBs) > 0 {
+			c.r.problem("slot %d: is empty, but counters say %+v", slot, *m)
+		}
+	}
+}
+
+func (c *checker) compareCounters() {
+	var expires int64
+	n := 0
+	for db, got := range c.counted {
+		expires += got.Expires
+		want := Counts{}
+		for _, d := range c.stored.DBs {
+			if d.DB == db {
+				want = Counts{Keys: int64(d.Keys), Expires: int64(d.Expires), Bytes: int64(d.Bytes)}
+				n++
+			}
+		}
+		if want != *got {
+			c.r.problem("slot %d: database %d: counters say %+v, counting gives %+v", c.slot, db, want, *got)
+		}
+	}
+	if n != len(c.stored.DBs) {
+		c.r.problem("slot %d: counters of databases without keys: %+v", c.slot, c.stored)
+	}
+	if uint64(expires) != c.expires {
+		c.r.problem("slot %d: %d keys expire, but the expiry index has %d entries", c.slot, expires, c.expires)
+	}
+	m := &c.memory[c.slot]
+	// An id that was given and then rolled back advances the counter in memory only.
+	if m.NextID < c.stored.NextID || fmt.Sprint(m.DBs) != fmt.Sprint(c.stored.DBs) {
+		c.r.problem("slot %d: counters in memory are %+v, in the store %+v", c.slot, *m, c.stored)
+	}
+}
