@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/server"
+	"github.com/cairndb/cairn/server/config"
+)
+
+// serverCmd stands in the help only: its arguments are Redis's, see runServer.
+type serverCmd struct{}
+
+func (serverCmd) Run(out *output) error { return runServer(nil, out) }
+
+const serverHelp = `Usage: cairn server [FILE] [--directive value ...] [-]
+
+Runs a node until SIGTERM or SIGINT, which stop it gracefully (a second one at once).
+
+  FILE                 a configuration file in Redis's format; cairn.conf shows every directive
+  --directive value    overrides the file: --port 7000 --dir /var/lib/cairn --appendfsync always
+  -                    reads more configuration from standard input
+
+A Redis configuration works: what means nothing here is accepted with a warning.
+
+  cairn server
+  cairn server /etc/cairn.conf
+  cairn server --port 7001 --cluster-enabled yes --dir ./node1
+
+SIGHUP opens the log file again. Exit codes: 0 stopped as asked, 1 failed, 2 the configuration does not hold.
+`
+
+// runServer runs a node with the arguments behind "cairn server".
+func runServer(args []string, out *output) error {
+	if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
+		_, err := io.WriteString(out.stdout, serverHelp)
+		return err
+	}
+	conf, ignored, err := loadConfig(args)
+	if err != nil {
+		return exitError{exitUsage, err}
+	}
+	logs, err := newLogs(conf, out.stdout)
+	if err != nil {
+		return err
+	}
+	defer logs.close()
+	logs.notice("Cairn starts", "version", version, "pid", os.Getpid(), "config", orNone(conf.File()))
+	if len(ignored) > 0 {
+		logs.Warn("directives without a meaning here are ignored", "names", strings.Join(ignored, " "))
+	}
+	limitMemory(conf, logs.Logger)
+	err = runNode(conf, logs)
+	if err != nil && conf.LogFile() != "" {
+		logs.Error("stopped", "error", err)
+	}
+	return err
+}
+
+func orNone(path string) string {
+	if path == "" {
+		return "none"
+	}
+	return path
+}
+
+// loadConfig reads [FILE] [--directive value ...] [-].
+func loadConfig(args []string) (*config.Config, []string, error) {
+	path := ""
+	var stdin io.Reader
+	if len(args) > 0 && args[len(args)-1] == "-" {
+		stdin, args = os.Stdin, args[:len(args)-1]
+	}
+	if len(args) > 0 && args[0] == "-" {
+		stdin, args = os.Stdin, args[1:]
+	} else if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		path, args = args[0], args[1:]
+	}
+	return config.LoadFrom(path, stdin, args)
+}
+
+// runNode opens everything a node is made of, serves until it is told to stop, and closes it in the opposite order.
+func runNode(conf *config.Config, logs *logs) (err error) {
+	stop, done := stopSignals(logs)
+	defer done()
+
+	if err := os.MkdirAll(conf.Dir(), 0o755); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	began := time.Now()
+	store, err := engine.Open(conf.Dir(), storeOptions(conf, logs.Logger, stop))
+	if err != nil {
+		return folderError(conf.Dir(), err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	followStore(conf, store)
+
+	member, err := openCluster(conf, logs.Logger)
+	if err != nil {
+		return err
+	}
+	if member != nil {
+		defer func() { err = errors.Join(err, member.Close()) }()
+	}
+
+	srv, err := server.New(server.Options{
+		Config: conf, Store: store, Cluster: member, RunID: newRunID(), Logger: logs.Logger,
+		OnShutdown: func(bool) { stop.request("SHUTDOWN") },
+	})
+	if err != nil {
+		return listenError(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve() }()
+
+	removePID, err := writePID(conf.PidFile())
+	if err != nil {
+		logs.Warn("no pidfile", "error", err)
+	}
+	defer removePID()
+	for _, a := range srv.Addrs() {
+		logs.notice("Ready to accept connections", "address", a, "after", time.Since(began).Round(time.Millisecond))
+	}
+
+	select {
+	case err = <-served:
+	case cause := <-stop.asked:
+		logs.notice("Stopping", "because", cause.why)
+		err = cause.err
+	}
+	return errors.Join(err, shutdown(srv, conf.ShutdownTimeout(), logs))
+}
+
+// shutdown drains the connections for as long as shutdown-timeout allows.
+func shutdown(srv *server.Server, timeout time.Duration, logs *logs) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		logs.Warn("connections did not end in time and were closed", "error", err)
+	}
+	return nil
+}
+
+// stopping is how a node hears that it has to end.
+type stopping struct{ asked chan stopCause }
+
+type stopCause struct {
+	why string
+	err error // of a node that cannot go on
+}
+
+// request asks the node to stop; the first cause counts.
+func (s stopping) request(why string) { s.ask(stopCause{why: why}) }
+
+func (s stopping) ask(c stopCause) {
+	select {
+	case s.asked <- c:
+	default:
+	}
+}
+
+// stopSignals turns the first SIGTERM or SIGINT into a request to stop and the second into an immediate exit; SIGHUP opens
+// the log file again. done ends the listening.
+func stopSignals(logs *logs) (stop stopping, done func()) {
+	stop = stopping{make(chan stopCause, 1)}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Ignore(syscall.SIGPIPE)
+	quit := make(chan struct{})
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		asked := false
+		for {
+			select {
+			case <-quit:
+				return
+			case s := <-signals:
+				switch {
+				case s == syscall.SIGHUP:
+					logs.reopen()
+				case asked:
+					logs.Warn("Stopping at once")
+					os.Exit(exitFailure)
+				default:
+					asked = true
+					stop.request(s.String())
+				}
+			}
+		}
+	}()
+	return stop, func() {
+		signal.Stop(signals)
+		close(quit)
+		<-finished
+	}
+}
+
+func newRunID() string {
+	var b [20]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// writePID writes the pidfile, if there is to be one, and returns what removes it.
+func writePID(path string) (remove func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		return func() {}, err
+	}
+	return func() { _ = os.Remove(path) }, nil
+}
+
+// listenError says what to do about an address that is taken.
+func listenError(err error) error {
+	var op *net.OpError
+	if errors.Is(err, syscall.EADDRINUSE) && errors.As(err, &op) && op.Addr != nil {
+		return fmt.Errorf("%s address %s is in use: stop what listens there, or choose another --port", op.Net, op.Addr)
+	}
+	return err
+}
+
+// folderError says in one line why a data folder cannot be opened.
+func folderError(dir string, err error) error {
+	if errors.Is(err, engine.ErrLocked) {
+		return fmt.Errorf("data folder %s is in use by another process", dir)
+	}
+	return errors.New(strings.TrimPrefix(err.Error(), "engine: "))
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"runtime/debug"
+
+	"github.com/cairndb/cairn/engine"
+	wal "github.com/cairndb/cairn/engine/log"
+	"github.com/cairndb/cairn/server/config"
+)
+
+// storeOptions are the engine's options as the configuration names them.
+func storeOptions(conf *config.Config, log *slog.Logger, stop stopping) engine.Options {
+	o := engine.DefaultOptions()
+	o.CacheBytes = conf.BlockCacheSize()
+	o.RecordCacheBytes = conf.RecordCacheSize()
+	if o.RecordCacheBytes == 0 {
+		o.RecordCacheBytes = -1
+	}
+	o.MemTableBytes = conf.MemtableSize()
+	o.MemTables = conf.MemtableCount()
+	o.Compression = conf.Compression()
+	o.Compactions = conf.CompactionThreads()
+	o.MaxOpenFiles = conf.StoreOpenFiles()
+	o.LogSegmentBytes = conf.LogSegmentSize()
+	o.LogBacklogBytes = uint64(conf.ReplBacklogSize())
+	o.FreeSpaceReserve = uint64(conf.FreeSpaceReserve())
+	o.SyncPolicy = syncPolicy(conf)
+	o.Databases = conf.Databases()
+	o.Logger = log
+	o.OnFailure = func(err error) { stop.ask(stopCause{"the store has failed", err}) }
+	return o
+}
+
+// followStore applies what CONFIG SET changes.
+func followStore(conf *config.Config, store *engine.Store) {
+	conf.OnChange([]string{"appendfsync"}, func() error {
+		store.SetSyncPolicy(syncPolicy(conf))
+		return nil
+	})
+	conf.OnChange([]string{"repl-backlog-size"}, func() error {
+		store.SetLogBacklog(uint64(conf.ReplBacklogSize()))
+		return nil
+	})
+	conf.OnChange([]string{"free-space-reserve"}, func() error {
+		store.SetFreeSpaceReserve(uint64(conf.FreeSpaceReserve()))
+		return nil
+	})
+}
+
+func syncPolicy(conf *config.Config) wal.Policy {
+	switch conf.AppendFsync() {
+	case "always":
+		return wal.Always
+	case "no":
+		return wal.No
+	}
+	return wal.EverySec
+}
+
+const (
+	// heapSlack is what the heap may hold beside the store: connections, replies, garbage.
+	heapSlack = 256 << 20
+	// gcPercent lets a small heap grow before it is collected; the limit takes over when it has grown.
+	gcPercent = 200
+)
+
+// limitMemory sets the garbage collector's pace: memtables and block cache are Go memory, so without a limit the heap
+// could reach a multiple of them. GOGC and GOMEMLIMIT in the environment have precedence.
+func limitMemory(conf *config.Config, log *slog.Logger) {
+	limit := conf.MemoryLimit()
+	if limit == 0 {
+		o := storeOptions(conf, log, stopping{})
+		o.RecordCacheBytes = -1 // lies outside the Go heap
+		limit = o.MemoryBudget() + heapSlack
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(limit)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
