@@ -45,7 +45,7 @@ const (
 	longDoubleBits   = 64
 	longDoubleMaxExp = 16384
 	longDoubleMinExp = -16445
-	maxFloatText     = 255
+	maxFloatText     = 5*1024 - 1
 )
 
 // parseLongDouble reads what C's strtold accepts in full; a NaN, and what is out of range, is no number.

@@ -205,6 +205,10 @@ func clientNoTouch(c *Ctx) {
 }
 
 func clientPause(c *Ctx) {
+	if len(c.Args) > 4 {
+		c.subcommandSyntax("CLIENT")
+		return
+	}
 	writeOnly := false
 	if len(c.Args) == 4 {
 		switch {

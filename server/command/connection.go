@@ -269,5 +269,6 @@ func (n *Node) mode() string {
 // quote makes text from a client fit for an error reply.
 func quote(b []byte) string {
 	const most = 128
+	b = resp.CString(b)
 	return string(b[:min(len(b), most)])
 }

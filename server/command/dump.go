@@ -99,7 +99,7 @@ func restore(c *Ctx) {
 		return
 	}
 	if expireAt != 0 && !o.absTTL {
-		expireAt += min(c.Txn.Now(), math.MaxInt64-expireAt)
+		expireAt += c.Txn.Now() // what overflows lies in the past, as in Redis
 	}
 	if expireAt != 0 && expireAt <= c.Txn.Now() {
 		_, err = c.Txn.Delete(k)

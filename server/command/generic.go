@@ -93,7 +93,7 @@ func (c *Ctx) expireCondition() (cond types.Condition, ok bool) {
 		case c.is(i, "lt"):
 			cond |= types.IfSooner
 		default:
-			c.Out.Error("ERR Unsupported option " + string(c.Args[i]))
+			c.Out.Error("ERR Unsupported option " + string(resp.CString(c.Args[i])))
 			return 0, false
 		}
 	}

@@ -398,7 +398,7 @@ func (c *Ctx) requestKeys() (keys []usedKey, cmd *Command, ok bool) {
 	switch {
 	case cmd == nil:
 		c.Out.Error(errNoCommand)
-	case len(cmd.Keys) == 0 && cmd.GetKeys == nil:
+	case len(cmd.Keys) == 0:
 		c.Out.Error(errNoKeys)
 	case !cmd.ArityOK(len(request)):
 		c.Out.Error(errBadNumber)

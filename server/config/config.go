@@ -107,7 +107,8 @@ func (c *Config) plan(pairs [][2]string) ([]change, error) {
 	for _, p := range pairs {
 		d := byName[strings.ToLower(p[0])]
 		if d == nil {
-			return nil, message(fmt.Sprintf("Unknown option or number of arguments for CONFIG SET - '%s'", p[0]))
+			name, _, _ := strings.Cut(p[0], "\x00") // Redis quotes C strings
+			return nil, message(fmt.Sprintf("Unknown option or number of arguments for CONFIG SET - '%s'", name))
 		}
 		if err := c.settable(d); err != nil {
 			return nil, setError(p[0], err)
@@ -125,7 +126,7 @@ func (c *Config) plan(pairs [][2]string) ([]change, error) {
 		}
 		v, err := d.parse(args, *c.value(d))
 		if err != nil {
-			return nil, setError(p[0], err)
+			return nil, setError(strings.ToLower(p[0]), err)
 		}
 		changes[i].v = &v
 	}

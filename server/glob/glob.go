@@ -6,7 +6,12 @@ package glob
 //
 // Its time is bounded by the product of the lengths: since everything between two stars
 // is matched at its first place, only the last * is ever retried.
+//
+// An empty name matches the empty pattern only, not even stars: so does Redis, and its callers look for "*" themselves (MatchAll).
 func Match(pattern, name []byte, fold bool) bool {
+	if len(name) == 0 {
+		return len(pattern) == 0
+	}
 	star, mark := -1, 0 // where to go on when what follows the last * does not match
 	p, i := 0, 0
 	for i < len(name) {
