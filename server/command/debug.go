@@ -203,6 +203,6 @@ func debugProtocol(c *Ctx) {
 	case c.is(2, "bignum"):
 		w.BigNumber("1234567999999999999999999999999999999")
 	default:
-		c.Out.Error("ERR Wrong protocol type name. Please use one of the following: string|integer|double|null|array|set|map|attrib|push|verbatim|true|false")
+		c.Out.Error("ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false")
 	}
 }

@@ -148,7 +148,6 @@ func infoStats(n *Node, w *infoWriter) {
 	w.field("total_reads_processed", s.Reads.Load())
 	w.field("total_writes_processed", s.Writes.Load())
 	w.zero("io_threaded_reads_processed", "io_threaded_writes_processed", "reply_buffer_shrinks", "reply_buffer_expands")
-	w.field("current_eviction_exceeded_time", 0)
 	w.field("acl_access_denied_auth", s.AuthFailures.Load())
 	w.zero("acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel")
 }

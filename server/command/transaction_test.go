@@ -39,7 +39,7 @@ func TestFailedTransactions(t *testing.T) {
 	}
 	c.expect("$null", "GET", "a")
 	c.expect("+OK", "MULTI")
-	c.expect("-EXECABORT Transaction discarded because of: ERR wrong number of arguments for 'exec' command", "EXEC", "x")
+	c.expect("-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command", "EXEC", "x")
 	c.expect("-ERR EXEC without MULTI", "EXEC")
 	c.expect("+OK", "MULTI")
 	c.expect("-ERR MULTI calls can not be nested", "MULTI")
