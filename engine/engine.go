@@ -7,7 +7,7 @@
 //     applied to Pebble under one mutex, so that both have the same order, and Pebble holds with each batch
 //     the log offset behind it (the applied offset).
 //  2. Pebble has no log of its own: after a crash it is what it last flushed, and the records behind
-//     the applied offset found there are applied again. The log is synced before each sync of Pebble's
+//     the applied offset found there are applied again. The log is synced before each write to Pebble's
 //     MANIFEST, so that Pebble is never ahead of the log.
 //  3. Whatever belongs to a slot (records, sub-keys, expiry index, counters) changes under the slot's
 //     write lock only, in one batch.

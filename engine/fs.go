@@ -15,8 +15,9 @@ import (
 
 // storeFS is the file system that Pebble works on. It keeps three promises:
 //
-//   - The log is synced before every sync of a MANIFEST, so that what Pebble has after a crash
-//     is never ahead of the log.
+//   - The log is synced before every write to a MANIFEST, so that what Pebble has after a crash is
+//     never ahead of the log. Before its sync would be too late: the operating system may
+//     write a page to the disk as soon as it has it.
 //   - A full disk does not fail a MANIFEST write, which would end Pebble: the
 //     ballast file gives it room.
 //   - Pebble retries a failed flush or compaction at once and for ever: an error
@@ -127,6 +128,9 @@ type manifestFile struct {
 }
 
 func (f *manifestFile) Write(p []byte) (int, error) {
+	if err := f.fs.syncLog(); err != nil {
+		return 0, err
+	}
 	n, err := f.File.Write(p)
 	if err == nil || !isDiskFull(err) {
 		return n, err
@@ -137,25 +141,4 @@ func (f *manifestFile) Write(p []byte) (int, error) {
 	}
 	m, err := f.File.Write(p[n:])
 	return n + m, err
-}
-
-func (f *manifestFile) Sync() error {
-	if err := f.fs.syncLog(); err != nil {
-		return err
-	}
-	return f.File.Sync()
-}
-
-func (f *manifestFile) SyncData() error {
-	if err := f.fs.syncLog(); err != nil {
-		return err
-	}
-	return f.File.SyncData()
-}
-
-func (f *manifestFile) SyncTo(length int64) (bool, error) {
-	if err := f.fs.syncLog(); err != nil {
-		return false, err
-	}
-	return f.File.SyncTo(length)
 }

@@ -46,7 +46,7 @@ type modelKey struct {
 	name string
 }
 
-// modelValue is what the model has stored for a key. Subs are the sub-keys of a spread value.
+// modelValue is what the model has stored for a key. Subs are the sub-keys of a spread value; the map is never changed.
 type modelValue struct {
 	value    string
 	expireAt int64
@@ -56,14 +56,7 @@ type modelValue struct {
 // model is the store as a Go map.
 type model map[modelKey]modelValue
 
-func (m model) clone() model {
-	c := model{}
-	for k, v := range m {
-		v.subs = maps.Clone(v.subs)
-		c[k] = v
-	}
-	return c
-}
+func (m model) clone() model { return maps.Clone(m) }
 
 // modelTest applies random operations to a store and to a model.
 type modelTest struct {
@@ -171,6 +164,7 @@ func (mt *modelTest) changeSub(k modelKey) {
 	r, _, err := mt.tx.Get(mt.key(k))
 	mt.fatal(err)
 	sub := slices.Sorted(maps.Keys(v.subs))[mt.rng.IntN(len(v.subs))]
+	v.subs = maps.Clone(v.subs)
 	if mt.rng.IntN(2) == 0 {
 		v.subs[sub] = fmt.Sprint("changed", mt.rng.IntN(1000))
 		mt.fatal(mt.tx.PutSub(mt.key(k).Slot, r.ID, []byte(sub), []byte(v.subs[sub])))
@@ -178,6 +172,7 @@ func (mt *modelTest) changeSub(k modelKey) {
 		delete(v.subs, sub)
 		mt.fatal(mt.tx.DeleteSub(mt.key(k).Slot, r.ID, []byte(sub)))
 	}
+	mt.m[k] = v
 }
 
 func (mt *modelTest) remove(k modelKey) {
@@ -276,7 +271,9 @@ func (mt *modelTest) group() {
 			mt.tx.Rollback(mark)
 			mt.m = saved
 		}
-		mt.compareCounts(false)
+		if mt.rng.IntN(8) == 0 {
+			mt.compareCounts(false)
+		}
 		mt.tx.EndCommand()
 	}
 	if mt.rng.IntN(10) == 0 {
