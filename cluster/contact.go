@@ -11,15 +11,17 @@ import (
 // contact is the state of this node's efforts to reach a peer.
 type contact struct {
 	busy  bool
-	again bool  // asked for while busy
-	next  int64 // unix ms, not before
+	again bool  // asked for while busy, or too soon
+	done  int64 // unix ms of the last one's end
+	next  int64 // unix ms, not before unless there is news
 	pause int64 // ms, doubles with every failure
 }
 
 const (
 	firstPause  = 100
 	maxPause    = 5000
-	maxContacts = 8 // at once
+	maxContacts = 8  // at once
+	newsPause   = 20 // ms between two exchanges with one peer, whatever it tells
 	meetPause   = 250 * time.Millisecond
 	minMeetTime = time.Second
 )
@@ -28,9 +30,11 @@ const (
 // this node started: this is how a restarted node rejoins, from whatever address. The caller holds mu.
 func (c *Cluster) keepContact(at int64) {
 	t := c.mu.table
-	for id := range c.mu.contacts {
+	for id, k := range c.mu.contacts {
 		if t.peers[id] == nil {
 			delete(c.mu.contacts, id)
+		} else if k.again {
+			c.reach(id, at, true)
 		}
 	}
 	for id, p := range t.peers {
@@ -53,18 +57,18 @@ func (c *Cluster) reach(id slotmap.NodeID, at int64, urgent bool) {
 		k = &contact{pause: firstPause}
 		c.mu.contacts[id] = k
 	}
-	if k.busy {
+	if k.busy || urgent && at < k.done+newsPause || busy >= maxContacts {
 		k.again = k.again || urgent
 		return
 	}
-	if at < k.next && !urgent || busy >= maxContacts || c.ctx.Err() != nil {
+	if at < k.next && !urgent {
 		return
 	}
 	p := c.mu.table.peers[id]
 	if p == nil || p.IP == "" {
 		return
 	}
-	k.busy = true
+	k.busy, k.again = true, false
 	addr, join := joinAddr(p.IP, p.BusPort), !p.answers
 	c.spawn(func() { c.speak(id, addr, join) })
 }
@@ -84,17 +88,13 @@ func (c *Cluster) speak(id slotmap.NodeID, addr string, join bool) {
 	if k == nil {
 		return
 	}
-	k.busy = false
+	k.busy, k.done = false, now()
 	if err != nil {
 		k.next, k.pause = now()+k.pause, min(2*k.pause, maxPause, max(firstPause, c.mu.table.set.NodeTimeout.Milliseconds()/2))
 		c.log.Debug("cluster: no contact", "node", id, "addr", addr, "err", err)
 		return
 	}
 	k.next, k.pause = now()+firstPause, firstPause
-	if k.again {
-		k.again = false
-		c.reach(id, now(), true)
-	}
 }
 
 // news fetches what a broadcast tells of, from the node that has it.

@@ -310,10 +310,10 @@ func TestConfigure(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	eventually(t, "the host name is known", 5*time.Second, func() bool {
+		return members[1].View().Owner(0).Endpoint() == "cairn.example:7000"
+	})
 	settled(t, members)
-	if got := members[1].View().Owner(0).Endpoint(); got != "cairn.example:7000" {
-		t.Errorf("redirected to %s", got)
-	}
 	members[2].stop()
 	eventually(t, "the new timeout counts", 10*time.Second, func() bool {
 		return members[0].failed(members[2].id()) && !members[0].View().Up()
