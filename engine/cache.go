@@ -43,7 +43,7 @@ func (c *recordCache) get(a *arena, key []byte) (rec []byte, ok bool) {
 		a.alloc(len(got))
 	} else {
 		a.used += len(got)
-		a.grow()
+		a.grow(0)
 	}
 	return got[:len(got):len(got)], true
 }

@@ -364,7 +364,7 @@ func (c *checker) checkExpiry(p keys.Parsed, at int64) {
 // checkCache compares the record cache with the store, as long as nothing is written.
 func (c *checker) checkCache(slot uint16, key, value []byte) {
 	var a arena
-	a.grow()
+	a.grow(0)
 	got, ok := c.s.cache.get(&a, key)
 	if ok && string(got) != string(value) && c.s.commits.Load() == c.commits {
 		c.r.problem("slot %d: the record cache differs from the store", slot)

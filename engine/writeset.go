@@ -23,15 +23,15 @@ func (a *arena) alloc(n int) []byte {
 		if n > arenaMax/4 {
 			return make([]byte, n)
 		}
-		a.grow()
+		a.grow(n)
 	}
 	at := len(a.chunk)
 	a.chunk = a.chunk[:at+n]
 	return a.chunk[at : at+n : at+n]
 }
 
-// grow begins a new chunk.
-func (a *arena) grow() { a.chunk = make([]byte, 0, max(arenaMin, min(arenaMax, 2*cap(a.chunk)))) }
+// grow begins a new chunk with room for n bytes.
+func (a *arena) grow(n int) { a.chunk = make([]byte, 0, max(arenaMin, n, min(arenaMax, 2*cap(a.chunk)))) }
 
 func (a *arena) copy(p []byte) []byte {
 	c := a.alloc(len(p))
