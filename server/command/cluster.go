@@ -2,7 +2,6 @@ package command
 
 import (
 	"fmt"
-	"log/slog"
 	"net"
 	"strings"
 
@@ -10,47 +9,7 @@ import (
 	"github.com/cairndb/cairn/cluster/slotmap"
 	"github.com/cairndb/cairn/engine/keys"
 	"github.com/cairndb/cairn/engine/types"
-	"github.com/cairndb/cairn/server/config"
 )
-
-// ClusterOptions are the options of a member that is configured by c.
-func ClusterOptions(c *config.Config, log *slog.Logger) cluster.Options {
-	return cluster.Options{
-		ConfigFile: c.ClusterConfigFile(),
-		Port:       c.Port(),
-		BusPort:    c.ClusterPort(),
-		Bind:       c.Bind(),
-		Secret:     c.ClusterBusSecret(),
-		Plain:      c.ClusterBusPlaintext(),
-		Settings:   ClusterSettings(c),
-		Logger:     log,
-	}
-}
-
-// ClusterSettings are the directives that a running member can change, and ClusterDirectives their names.
-func ClusterSettings(c *config.Config) cluster.Settings {
-	return cluster.Settings{
-		NodeTimeout:         c.ClusterNodeTimeout(),
-		RequireFullCoverage: c.ClusterRequireFullCoverage(),
-		AllowReadsWhenDown:  c.ClusterAllowReadsWhenDown(),
-		AnnounceIP:          c.ClusterAnnounceIP(),
-		AnnounceHostname:    c.ClusterAnnounceHostname(),
-		AnnouncePort:        c.ClusterAnnouncePort(),
-		AnnounceBusPort:     c.ClusterAnnounceBusPort(),
-		Endpoint:            endpointTypes[c.ClusterPreferredEndpointType()],
-	}
-}
-
-// ClusterDirectives are the names of the directives in ClusterSettings.
-var ClusterDirectives = []string{
-	"cluster-node-timeout", "cluster-require-full-coverage", "cluster-allow-reads-when-down",
-	"cluster-announce-ip", "cluster-announce-hostname", "cluster-announce-port", "cluster-announce-bus-port",
-	"cluster-preferred-endpoint-type",
-}
-
-var endpointTypes = map[string]cluster.EndpointType{
-	"ip": cluster.EndpointIP, "hostname": cluster.EndpointHostname, "unknown-endpoint": cluster.EndpointUnknown,
-}
 
 // changed answers a change.
 func (c *Ctx) changed(err error) {
