@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -240,6 +242,77 @@ func TestCrash(t *testing.T) {
 			}
 		}
 		m.l.Close()
+	}
+}
+
+// Several goroutines write and wait while the machine crashes again and again: each
+// has what it was promised, in its order.
+func TestCrashWithManyWriters(t *testing.T) {
+	t.Parallel()
+	for seed := range crashSeeds(t, 30) {
+		rng := rand.New(rand.NewPCG(uint64(seed), 3))
+		policy, survives := Always, rng.IntN(100)
+		if seed%2 == 0 {
+			policy, survives = EverySec, 100 // only the process is killed
+		}
+		fs := newMem(t)
+		l := openTest(t, fs, Options{Policy: policy, SegmentSize: 3000, BufferSize: 1 + rng.IntN(3000), SyncInterval: time.Millisecond})
+		var acked [4]atomic.Int64
+		var writers sync.WaitGroup
+		for w := range acked {
+			writers.Add(1)
+			go func() {
+				defer writers.Done()
+				for i := range int64(60) {
+					end, err := l.Append(KindBatch, nil, fmt.Appendf(nil, "%d %d %s", w, i, payload(int(i))))
+					if err == nil {
+						err = l.WaitStable(context.Background(), end)
+					}
+					if err != nil {
+						t.Error(seed, err)
+						return
+					}
+					acked[w].Store(i + 1)
+				}
+			}()
+		}
+		for range 6 {
+			var must [len(acked)]int64
+			for w := range acked {
+				must[w] = acked[w].Load()
+			}
+			clone := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: survives, RNG: rng})
+			checkWriters(t, seed, clone, must[:])
+		}
+		writers.Wait()
+		if err := l.Close(); err != nil {
+			t.Fatal(seed, err)
+		}
+		checkWriters(t, seed, fs, []int64{60, 60, 60, 60})
+	}
+}
+
+// checkWriters opens what a crash has left and looks for each writer's records.
+func checkWriters(t *testing.T, seed int, fs vfs.FS, must []int64) {
+	t.Helper()
+	l, err := Open(testDir, Options{FS: fs})
+	if err != nil {
+		t.Fatal(seed, err)
+	}
+	defer l.Close()
+	found := make([]int64, len(must))
+	for _, r := range mustReadAll(t, l) {
+		var w int
+		var i int64
+		if _, err := fmt.Sscan(string(r.Payload), &w, &i); err != nil || found[w] != i {
+			t.Fatalf("seed %d: %q, want %d: %v", seed, r.Payload, found[w], err)
+		}
+		found[w]++
+	}
+	for w, n := range must {
+		if found[w] < n {
+			t.Fatalf("seed %d: writer %d has %d records, %d were promised", seed, w, found[w], n)
+		}
 	}
 }
 

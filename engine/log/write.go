@@ -105,6 +105,9 @@ func (l *Log) extend(used, n int64) error {
 			return err
 		}
 		return nil
+	case l.preparing:
+		l.cond.Wait()
+		return nil
 	case l.written.Load() < l.end.Load():
 		return l.flushTo(l.end.Load()) // buf never holds records of two segments
 	case len(l.segs) > 1 && !l.segs[len(l.segs)-2].sealed:
@@ -128,7 +131,8 @@ func (l *Log) setNoRoom(err error) {
 }
 
 // beginSegment makes the next segment the active one; n is the size of the
-// record that it needs room for. All before is written. Caller holds mu.
+// record that it needs room for. All before is written. Caller holds mu
+// throughout: a record appended meanwhile would end up in the wrong segment.
 func (l *Log) beginSegment(n int64) error {
 	next, err := l.takeNext(n)
 	if err != nil {
@@ -159,11 +163,8 @@ func (l *Log) beginSegment(n int64) error {
 }
 
 // takeNext returns the segment made ahead, or makes it now, with room for at least n bytes. It
-// stays l.next. Caller holds mu.
+// stays l.next. Caller holds mu, and nobody is preparing.
 func (l *Log) takeNext(n int64) (*segment, error) {
-	for l.preparing {
-		l.cond.Wait()
-	}
 	n = max(n, l.o.SegmentSize)
 	if l.next == nil {
 		next, err := createSegmentFile(l.fs, l.fs.PathJoin(l.dir, nextName), n)
@@ -290,7 +291,7 @@ func (l *Log) regainRoom() error {
 	if err := active.reserve(l.o.SegmentSize); err != nil {
 		return err
 	}
-	if l.next == nil && int64(l.end.Load()-active.start) > active.room/2 {
+	if l.next == nil && !l.preparing && int64(l.end.Load()-active.start) > active.room/2 {
 		_, err := l.takeNext(0)
 		return err
 	}
