@@ -23,6 +23,8 @@ type Txn struct {
 	now     int64
 	barrier Offset
 
+	hits, misses uint64
+
 	keyBuf []byte
 	// memo is the last meta record that was looked up, so that a command that reads
 	// and then writes a key looks it up once.
@@ -150,6 +152,7 @@ func (t *Txn) Ready(k Key) bool {
 func (t *Txn) Get(k Key) (Record, bool, error) {
 	rec, err := t.seekMeta(k)
 	if rec == nil || err != nil {
+		t.misses++
 		return Record{}, false, err
 	}
 	var r Record
@@ -157,10 +160,15 @@ func (t *Txn) Get(k Key) (Record, bool, error) {
 		return Record{}, false, corruptRecord(k.Slot, err)
 	}
 	if expired(&r.Header, t) {
+		t.misses++
 		return Record{}, false, nil
 	}
+	t.hits++
 	return r, true, nil
 }
+
+// Lookups returns how many keys Get has found and how many it has not, in the transaction's whole life.
+func (t *Txn) Lookups() (hits, misses uint64) { return t.hits, t.misses }
 
 func expired(h *keys.Header, t *Txn) bool { return h.ExpireAt != 0 && h.ExpireAt < t.Now() }
 

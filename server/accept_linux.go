@@ -88,6 +88,7 @@ func (l *loop) admit(ln *listener, fd int, sa unix.Sockaddr) {
 		}
 		setTCPOptions(fd, l.srv.conf.TCPKeepAlive())
 	}
+	c.FD = fd
 	target := l.driver.pick()
 	c.loop = target
 	c.Kill = func() {

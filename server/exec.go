@@ -117,10 +117,7 @@ func (x *executor) one(c *conn, args [][]byte) (v verdict) {
 	if v == wouldBlock || v == paused || v == crashed {
 		return v
 	}
-	if c.ReplyOff || c.ReplySkip {
-		c.Out.Buf = c.Out.Buf[:start]
-	}
-	c.ReplySkip, c.ReplySkipNext = c.ReplySkipNext, false
+	c.FinishReply(start)
 	if c.group.joined && len(c.Out.Buf) > start {
 		c.group.replies++
 	}

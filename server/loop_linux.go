@@ -387,6 +387,7 @@ func (l *loop) proceed(c *conn) {
 	}
 	if c.v == paused {
 		c.phase = pausing
+		c.Blocked.Store(true)
 		l.paused = append(l.paused, c)
 		l.watchPause()
 	}
@@ -556,6 +557,7 @@ func (l *loop) resumePaused() {
 	list := l.paused
 	l.paused = nil
 	for _, c := range list {
+		c.Blocked.Store(false)
 		if !c.gone {
 			c.phase = serving
 			l.process(c)

@@ -173,7 +173,9 @@ func (d *netDriver) process(c *conn) bool {
 		case closing, crashed:
 			return false
 		case paused:
+			c.Blocked.Store(true)
 			d.srv.pauseEnd()()
+			c.Blocked.Store(false)
 			if d.draining.Load() {
 				return false
 			}

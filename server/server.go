@@ -27,9 +27,9 @@ type Options struct {
 	Store  *engine.Store
 	// Cluster is nil when cluster-enabled is no.
 	Cluster *cluster.Cluster
-	// RunID is INFO's run_id.
-	RunID  string
-	Logger *slog.Logger
+	// RunID is INFO's run_id, Version its cairn_version.
+	RunID, Version string
+	Logger         *slog.Logger
 	// Listeners are served instead of those that the configuration names.
 	Listeners []net.Listener
 	// OnShutdown is called once when a client asks for SHUTDOWN; it must not wait for the server's end.
@@ -82,6 +82,7 @@ func New(o Options) (*Server, error) {
 		stopped: make(chan struct{}),
 		done:    make(chan struct{}),
 	}
+	s.node.Version = o.Version
 	s.base, s.cancel = context.WithCancel(context.Background())
 	var once sync.Once
 	s.node.Shutdown = func(save bool) {
@@ -140,6 +141,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		stopWaiting()
 		s.cancel()
 		s.workers.close()
+		s.node.Close()
 	})
 	if s.started.Load() {
 		<-s.done

@@ -344,6 +344,7 @@ func (s *Session) flags(st sessionState) string {
 		}
 	}
 	add(st.multi >= 0, 'x')
+	add(s.Blocked.Load(), 'b')
 	add(s.Dirty.Load(), 'd')
 	add(st.closing, 'c')
 	add(s.Unix, 'U')

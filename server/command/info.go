@@ -11,7 +11,7 @@ import (
 )
 
 var infoCommands = []*Command{{
-	Name: "info", Arity: -1, Flags: Loading | Stale | Unlocked | Sentinel, Run: info, Categories: []string{"dangerous"},
+	Name: "info", Arity: -1, Flags: Loading | Stale | Sentinel, Run: info, Categories: []string{"dangerous"},
 	Group: "server", Since: "1.0.0", Complexity: "O(1)",
 	Summary: "Returns facts and counters about the server, by section.",
 	Tips:    []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"},
@@ -48,6 +48,7 @@ var infoSections = []infoSection{
 type infoWriter struct {
 	b     strings.Builder
 	store *engine.Stats // read once for all sections
+	txn   *engine.Txn   // counts what it has written itself
 }
 
 func (w *infoWriter) field(name string, value any) { fmt.Fprintf(&w.b, "%s:%v\r\n", name, value) }
@@ -88,13 +89,13 @@ func (w *infoWriter) seconds(name string, d time.Duration) {
 }
 
 func info(c *Ctx) {
-	c.Out.Verbatim("txt", c.Node.Info(c.Args[1:]))
+	c.Out.Verbatim("txt", c.infoText(c.Args[1:]))
 }
 
-// Info is the text of INFO for the sections named: all those printed by default when none is.
-func (n *Node) Info(sections [][]byte) string {
-	stats := n.Store.Stats()
-	w := infoWriter{store: &stats}
+// infoText is INFO for the sections named: all those printed by default when none is.
+func (c *Ctx) infoText(sections [][]byte) string {
+	stats := c.Node.Store.Stats()
+	w := infoWriter{store: &stats, txn: c.Txn}
 	for _, s := range infoSections {
 		if !s.wanted(sections) {
 			continue
@@ -103,7 +104,7 @@ func (n *Node) Info(sections [][]byte) string {
 			w.b.WriteString("\r\n")
 		}
 		w.b.WriteString("# " + s.title + "\r\n")
-		s.write(n, &w)
+		s.write(c.Node, &w)
 	}
 	return w.b.String()
 }
@@ -191,20 +192,13 @@ func infoLatencyStats(n *Node, w *infoWriter) {
 
 func infoCluster(n *Node, w *infoWriter) { w.flag("cluster_enabled", n.Cluster != nil) }
 
-// usedDatabases are the logical databases that hold keys.
-func (n *Node) usedDatabases() (dbs []int) {
-	for db := range n.Store.Databases() {
-		if n.Store.DBCounts(n.Store.DB(db)).Keys > 0 {
-			dbs = append(dbs, db)
-		}
-	}
-	return dbs
-}
-
 func infoKeyspace(n *Node, w *infoWriter) {
-	for _, db := range n.usedDatabases() {
+	for db := range n.Store.Databases() {
 		physical := n.Store.DB(db)
-		counts := n.Store.DBCounts(physical)
+		counts := w.txn.DBCounts(physical)
+		if counts.Keys == 0 {
+			continue
+		}
 		w.field("db"+strconv.Itoa(db), fmt.Sprintf("keys=%d,expires=%d,avg_ttl=%d", counts.Keys, counts.Expires, n.Store.AverageTTL(physical)))
 	}
 }

@@ -164,18 +164,23 @@ func totalMemory() uint64 {
 	return 0
 }
 
-// clientMemory is what the connections' buffers and queues hold, and the largest buffers.
-func (n *Node) clientMemory() (total, maxIn, maxOut int64) {
+// clientUse is what the connections hold in buffers and queues, the largest buffers, and how many connections wait.
+type clientUse struct{ total, maxIn, maxOut, blocked int64 }
+
+func (n *Node) clientUse() (u clientUse) {
 	n.Clients.Each(func(s *Session) bool {
 		in, out := s.QueryBuf.Load()+s.QueryFree.Load(), s.OutBuf.Load()
 		s.Mu.Lock()
-		total += int64(s.shown.multiBytes)
+		u.total += int64(s.shown.multiBytes)
 		s.Mu.Unlock()
-		total += in + out
-		maxIn, maxOut = max(maxIn, in), max(maxOut, out)
+		u.total += in + out
+		u.maxIn, u.maxOut = max(u.maxIn, in), max(u.maxOut, out)
+		if s.Blocked.Load() {
+			u.blocked++
+		}
 		return true
 	})
-	return total, maxIn, maxOut
+	return u
 }
 
 func ratio(a, b uint64) float64 {
@@ -198,19 +203,23 @@ type memoryReport struct {
 	peak, startup, clients, overhead, dataset int64
 	datasetPercent, peakPercent               float64
 	keys                                      int64
+	databases                                 []int // that hold keys
 }
 
 func (n *Node) memoryReport(store *engine.Stats) memoryReport {
 	r := memoryReport{memoryUse: n.memory(store)}
 	r.peak = int64(n.Stats.peakMemory.Load())
 	r.startup = int64(n.Stats.startupMemory)
-	r.clients, _, _ = n.clientMemory()
+	r.clients = n.clientUse().total
 	r.overhead = min(r.startup+r.clients, int64(r.used))
 	r.dataset = int64(r.used) - r.overhead
 	r.datasetPercent = percent(r.dataset, int64(r.used)-r.startup)
 	r.peakPercent = percent(int64(r.used), r.peak)
 	for db := range n.Store.Databases() {
-		r.keys += n.Store.DBCounts(n.Store.DB(db)).Keys
+		if keys := n.Store.DBCounts(n.Store.DB(db)).Keys; keys > 0 {
+			r.keys += keys
+			r.databases = append(r.databases, db)
+		}
 	}
 	return r
 }
@@ -218,11 +227,10 @@ func (n *Node) memoryReport(store *engine.Stats) memoryReport {
 func memoryStats(c *Ctx) {
 	stats := c.Node.Store.Stats()
 	r := c.Node.memoryReport(&stats)
-	dbs := c.Node.usedDatabases()
 	w := &c.Out
 	number := func(name string, v int64) { w.BulkString(name); w.Int(v) }
 	double := func(name string, v float64) { w.BulkString(name); w.Double(v) }
-	w.Map(27 + len(dbs))
+	w.Map(27 + len(r.databases))
 	number("peak.allocated", r.peak)
 	number("total.allocated", int64(r.used))
 	number("startup.allocated", r.startup)
@@ -233,7 +241,7 @@ func memoryStats(c *Ctx) {
 	number("aof.buffer", int64(stats.Log.Buffered))
 	number("lua.caches", 0)
 	number("functions.caches", 0)
-	for _, db := range dbs {
+	for _, db := range r.databases {
 		w.BulkString("db." + strconv.Itoa(db))
 		w.Map(3)
 		number("overhead.hashtable.main", 0)

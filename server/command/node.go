@@ -67,6 +67,9 @@ func (n *Node) View() *cluster.View {
 
 // Connect makes s a registered session in the state of a new connection. Its socket's fields are set before.
 func (n *Node) Connect(s *Session) {
+	if s.FD == 0 {
+		s.FD = -1
+	}
 	s.User = DefaultUser
 	s.Authed = n.Config.RequirePass() == ""
 	s.Created = time.Now()
@@ -87,20 +90,26 @@ func (n *Node) Authenticated(s *Session) bool {
 	return s.Authed || n.Config.RequirePass() == ""
 }
 
-// Call runs c.Cmd's handler under the locks that dispatch took, undoes the writes of a command that replied with an
-// error, and keeps its statistics. EXEC runs each queued command through it.
+// Call runs c.Cmd's handler under the locks that dispatch took.
 func (n *Node) Call(c *Ctx) {
+	c.LastCmd.Store(c.Cmd)
+	n.run(c)
+}
+
+// run runs the handler, undoes the writes of a command that replied with an error, and keeps its
+// statistics. EXEC runs each queued command through it.
+func (n *Node) run(c *Ctx) {
 	reply := len(c.Out.Buf)
 	mark := 0
 	if c.Txn != nil {
 		mark = c.Txn.Mark()
 	}
 	start := time.Now()
-	c.LastCmd.Store(c.Cmd)
-	c.LastActive.Store(start.UnixMilli())
-
-	c.Cmd.Run(c)
-
+	if c.Txn != nil && c.Cmd.Flags&ReadOnly != 0 {
+		n.runRead(c)
+	} else {
+		c.Cmd.Run(c)
+	}
 	took := time.Since(start)
 	failed := reply < len(c.Out.Buf) && c.Out.Buf[reply] == '-'
 	if failed {
@@ -111,6 +120,19 @@ func (n *Node) Call(c *Ctx) {
 	}
 	c.Cmd.Stats.record(took, failed, n.Config.LatencyTracking())
 	n.observe(c, start, took)
+}
+
+// runRead runs a handler and counts the keys that it finds and those that it does not.
+func (n *Node) runRead(c *Ctx) {
+	hits, misses := c.Txn.Lookups()
+	c.Cmd.Run(c)
+	h, m := c.Txn.Lookups()
+	if h != hits {
+		n.Stats.Hits.Add(h - hits)
+	}
+	if m != misses {
+		n.Stats.Misses.Add(m - misses)
+	}
 }
 
 // observe feeds the slow log and the latency monitor.

@@ -96,13 +96,13 @@ func operatingSystem() string {
 }
 
 func infoClients(n *Node, w *infoWriter) {
-	_, in, out := n.clientMemory()
+	u := n.clientUse()
 	w.field("connected_clients", n.Clients.Len())
 	w.zero("cluster_connections")
 	w.field("maxclients", n.Config.MaxClients())
-	w.field("client_recent_max_input_buffer", in)
-	w.field("client_recent_max_output_buffer", out)
-	w.field("blocked_clients", n.Stats.Blocked.Load())
+	w.field("client_recent_max_input_buffer", u.maxIn)
+	w.field("client_recent_max_output_buffer", u.maxOut)
+	w.field("blocked_clients", u.blocked)
 	w.zero("tracking_clients", "clients_in_timeout_table", "total_blocking_keys", "total_blocking_keys_on_nokey")
 }
 

@@ -31,6 +31,8 @@ type Session struct {
 	Unix        bool   // on a Unix socket; never changes
 	Created     time.Time
 
+	// Blocked: a command of the connection waits (CLIENT PAUSE). Set by server.
+	Blocked atomic.Bool
 	// Dirty: a watched key changed, so EXEC must fail. Set from any goroutine.
 	Dirty atomic.Bool
 	// LastActive is in unix milliseconds. It and LastCmd are read by other clients' CLIENT LIST.

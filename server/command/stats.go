@@ -20,7 +20,6 @@ type Stats struct {
 	QueryLimit          atomic.Uint64 // closed over client-query-buffer-limit
 	Hits, Misses        atomic.Uint64 // keyspace_hits, keyspace_misses
 	AuthFailures        atomic.Uint64
-	Blocked             atomic.Int64 // connections whose commands wait (CLIENT PAUSE)
 
 	errorReplies atomic.Uint64
 	errorsMu     sync.Mutex

@@ -43,6 +43,7 @@ func (s *Session) Enqueues(cmd *Command) bool {
 // Enqueue keeps a copy of the command for EXEC and answers QUEUED. A transaction that is going to fail keeps nothing.
 // What a client may queue is bounded by client-query-buffer-limit, as Redis counts it: beyond, the connection is closed.
 func (s *Session) Enqueue(n *Node, cmd *Command, args [][]byte) {
+	s.LastCmd.Store(cmd)
 	if !s.MultiFailed && !s.Dirty.Load() {
 		q := Queued{Cmd: cmd, Args: copyArgs(args)}
 		s.Queue = append(s.Queue, q)
@@ -248,6 +249,6 @@ func (c *Ctx) runQueue(queue []Queued) {
 	q := *c
 	for i := range queue {
 		q.Cmd, q.Args = queue[i].Cmd, queue[i].Args
-		c.Node.Call(&q)
+		c.Node.run(&q)
 	}
 }
