@@ -132,12 +132,14 @@ func (s *Store) pollStall() bool {
 	a.memTables.Store(m.MemTable.Count)
 	a.l0.Store(int64(m.Levels[0].Sublevels))
 	// Once stalled, go on a little below the limit, so that it does not flutter.
-	mem, l0 := int64(s.o.MemTables), int32(s.o.L0Sublevels)
+	tables, l0 := s.o.MemTables, int32(s.o.L0Sublevels)
 	if a.stalled.Load() {
 		l0 -= l0 / 4
-		mem = max(1, mem-1)
+		tables = max(1, tables-1)
 	}
-	stalled := m.MemTable.Count > mem || m.Levels[0].Sublevels >= l0
+	// Bytes count, not tables: Pebble begins with small memtables and leaves them in its queue until they
+	// are worth a flush, so that many of them may wait with nothing being wrong.
+	stalled := m.MemTable.Size > uint64(tables)*uint64(s.o.MemTableBytes) || m.Levels[0].Sublevels >= l0
 	a.setStalled(stalled)
 	return stalled
 }
