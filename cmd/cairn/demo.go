@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 )
 
@@ -100,7 +99,11 @@ const pieceLines = 48
 
 // goSource is the Go standard library's source code in pieces: the key is go:PATH:FIRST-LINE, as in go:fmt/print.go:97.
 func goSource() (*demo, error) {
-	root := filepath.Join(goRoot(), "src")
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return nil, fmt.Errorf("no Go sources: go env GOROOT: %w", err)
+	}
+	root := filepath.Join(strings.TrimSpace(string(out)), "src")
 	if _, err := os.Stat(root); err != nil {
 		return nil, fmt.Errorf("no Go sources: %w", err)
 	}
@@ -156,12 +159,4 @@ func pieces(path, prefix string, yield func(key, value string) error) error {
 			return nil // the end, or a file that cannot be read on: the rest of the library is enough
 		}
 	}
-}
-
-// goRoot is where the Go toolchain lies.
-func goRoot() string {
-	if out, err := exec.Command("go", "env", "GOROOT").Output(); err == nil {
-		return strings.TrimSpace(string(out))
-	}
-	return runtime.GOROOT() //nolint:staticcheck // the only place left to look
 }

@@ -58,13 +58,6 @@ func (p *progress) set(done, total int64) {
 	}
 }
 
-// add is set with n units more.
-func (p *progress) add(n int64) {
-	p.mu.Lock()
-	done, total := p.done+n, p.total
-	p.mu.Unlock()
-	p.set(done, max(total, done))
-}
 
 // end says what was done in all. Idempotent.
 func (p *progress) end() {
