@@ -23,6 +23,8 @@ const (
 	// outputBudget bounds the waiting replies of all connections together: beyond, only what has been rendered is
 	// kept, and the connection that holds most is closed.
 	outputBudget = 256 << 20
+	// inputBuffer is how much a connection reads at once.
+	inputBuffer = 64 << 10
 	// keepOutput is how large a reply buffer may be to be used again.
 	keepOutput = 64 << 10
 )

@@ -59,7 +59,7 @@ func (x *executor) unknown(c *conn, args [][]byte, container *command.Command) v
 	}
 	if isHTTP(args[0]) {
 		x.srv.log.Warn("a client sent POST or Host:, which looks like a web page that attacks this server; the connection is closed", "client", c.Addr)
-		return closing
+		return cut
 	}
 	var quoted strings.Builder
 	for _, a := range args[1:] {

@@ -27,6 +27,8 @@ const (
 	full
 	// closing: the connection ends once its replies are sent.
 	closing
+	// cut: the connection ends at once.
+	cut
 	// crashed: a handler panicked. The group is lost, the connection ends.
 	crashed
 )
@@ -67,11 +69,12 @@ func (s *Server) newExecutor(blocking bool) *executor {
 // run runs the complete requests that the reader holds. After wouldBlock and paused the request is still in it.
 func (x *executor) run(c *conn) verdict {
 	x.txn.ResetBarrier()
+	begin := len(c.Out.Buf)
 	for {
 		if c.killed.Load() {
-			return closing
+			return cut
 		}
-		if c.pending() >= outputBurst || x.large() {
+		if len(c.Out.Buf)-begin >= outputBurst || x.large() {
 			c.more = true
 			return full
 		}
@@ -114,7 +117,7 @@ func (x *executor) large() bool {
 func (x *executor) one(c *conn, args [][]byte) (v verdict) {
 	start := len(c.Out.Buf)
 	v = x.guarded(c, args)
-	if v == wouldBlock || v == paused || v == crashed {
+	if v == wouldBlock || v == paused || v == crashed || v == cut {
 		return v
 	}
 	c.FinishReply(start)
@@ -234,6 +237,9 @@ func (x *executor) settleOne(c *conn, start int) {
 	}
 	x.reset()
 }
+
+// mayStand is the error reply for writes that are committed and whose way into the log has failed.
+func mayStand(err error) string { return resp.ErrMayStand + err.Error() }
 
 // abandon discards the group after a panic; its transaction may be in any state.
 func (x *executor) abandon() {

@@ -11,13 +11,10 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/cairndb/cairn/server/command"
 )
 
 const (
-	maxEvents   = 512
-	inputBuffer = 64 << 10
+	maxEvents = 512
 	// cronEvery is the resolution of timeouts, soft limits and retries.
 	cronEvery = 100 * time.Millisecond
 	// maxAccepts bounds the connections accepted in a row, so that a flood does not starve those that are served.
@@ -329,8 +326,10 @@ func (l *loop) settle() {
 		c.dirty = false
 		switch {
 		case c.gone:
+		case c.v == cut:
+			l.close(c)
 		case err != nil && c.barrier > l.x.stable:
-			c.failGroup(command.ErrorText(err))
+			c.failGroup(mayStand(err))
 			c.barrier = 0
 			l.proceed(c)
 		case c.v == wouldBlock:
@@ -375,6 +374,9 @@ func (l *loop) proceed(c *conn) {
 	c.leaveGroup()
 	c.phase = serving
 	switch c.v {
+	case cut:
+		l.close(c)
+		return
 	case wouldBlock:
 		l.handOver(c)
 		return
@@ -525,7 +527,7 @@ func (l *loop) unpark() {
 		case c.barrier <= stable:
 			l.proceed(c)
 		case failed != nil:
-			c.failGroup(command.ErrorText(*failed))
+			c.failGroup(mayStand(*failed))
 			c.barrier = 0
 			l.proceed(c)
 		default:
@@ -663,7 +665,7 @@ func (l *loop) drainStep() {
 	force := l.force.Load()
 	for _, c := range l.conns {
 		switch {
-		case c == nil || c.phase == working || c.queued:
+		case c == nil || c.phase == working || c.queued && !force:
 		case force || c.phase == pausing || c.phase == serving && c.pending() == 0:
 			l.close(c)
 		default:

@@ -162,7 +162,7 @@ func (d *netDriver) process(c *conn) bool {
 		x := d.executors.Get().(*executor)
 		v := x.runStable(d.srv.base, c)
 		d.executors.Put(x)
-		if !d.send(c) {
+		if v == cut || !d.send(c) {
 			return false
 		}
 		switch v {

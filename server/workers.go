@@ -3,8 +3,6 @@ package server
 import (
 	"context"
 	"sync"
-
-	"github.com/cairndb/cairn/server/command"
 )
 
 // workers run connections whose requests have to wait. Goroutines are started as they are needed, up to max, and stay.
@@ -90,7 +88,7 @@ func (x *executor) runStable(ctx context.Context, c *conn) verdict {
 	v := x.run(c)
 	if err := x.waitStable(ctx, c); err != nil {
 		x.srv.log.Error("a write is not known to be durable", "err", err)
-		c.failGroup(command.ErrorText(err))
+		c.failGroup(mayStand(err))
 	}
 	c.leaveGroup()
 	return v

@@ -1,0 +1,169 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/cairndb/cairn/engine"
+	wal "github.com/cairndb/cairn/engine/log"
+)
+
+// faultyLog makes operations on the log's files wait or fail.
+type faultyLog struct {
+	failWrites atomic.Bool
+	block      atomic.Pointer[chan struct{}] // syncs wait until it is closed
+	blocked    atomic.Int64
+}
+
+func (f *faultyLog) MaybeError(op errorfs.Op) error {
+	if !strings.Contains(op.Path, "log") {
+		return nil
+	}
+	switch op.Kind {
+	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+		if ch := f.block.Load(); ch != nil {
+			f.blocked.Add(1)
+			<-*ch
+			f.blocked.Add(-1)
+		}
+	case errorfs.OpFileWrite, errorfs.OpFileWriteAt:
+		if f.failWrites.Load() {
+			return errors.New("injected: no space left on device")
+		}
+	}
+	return nil
+}
+
+func (f *faultyLog) String() string { return "faulty log" }
+
+// With appendfsync always, replies wait for the sync; meanwhile others are served, and one sync answers all who wait.
+func TestRepliesWaitForTheSync(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, s setup) {
+		fault := &faultyLog{}
+		s.store = func(o *engine.Options) {
+			o.FS = errorfs.Wrap(vfs.NewMem(), fault)
+			o.SyncPolicy = wal.Always
+		}
+		srv := start(t, s)
+		a, b, c := srv.dial(), srv.dial(), srv.dial()
+		expect(t, a, "SET stable 1", "+OK")
+		gate := make(chan struct{})
+		fault.block.Store(&gate)
+		a.Send("SET", "k", "v")
+		a.Send("PING")
+		if err := a.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "no sync has begun", func() bool { return fault.blocked.Load() > 0 })
+		expect(t, b, "GET stable", `$"1"`)
+		expect(t, b, "PING", "+PONG")
+		c.Send("GET", "k") // sees what is not durable, so it waits too
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		for _, waiting := range []interface {
+			SetReadDeadline(time.Time) error
+			Read([]byte) (int, error)
+		}{a.Conn, c.Conn} {
+			_ = waiting.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			if n, err := waiting.Read(make([]byte, 1)); n > 0 || err == nil {
+				t.Error("a reply came before the sync")
+			}
+		}
+		fault.block.Store(nil)
+		close(gate)
+		for _, want := range []string{"+OK", "+PONG"} {
+			if v, err := a.Receive(); err != nil || v.String() != want {
+				t.Errorf("%v, %v; want %s", v, err, want)
+			}
+		}
+		if v, err := c.Receive(); err != nil || v.String() != `$"v"` {
+			t.Errorf("%v, %v", v, err)
+		}
+	})
+}
+
+// When the log cannot be written, the replies of the group are replaced, one for one; reads go on.
+func TestFailedGroup(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, s setup) {
+		fault := &faultyLog{}
+		s.store = func(o *engine.Options) { o.FS = errorfs.Wrap(vfs.NewMem(), fault) }
+		srv := start(t, s)
+		a, b := srv.dial(), srv.dial()
+		expect(t, a, "SET before 1", "+OK")
+		fault.failWrites.Store(true)
+		a.Send("PING")
+		a.Send("SET", "k", "v")
+		a.Send("SET", "l", "w")
+		a.Send("GET", "k")
+		a.Send("ECHO", "last")
+		if err := a.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			v, err := a.Receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (i == 1 || i == 2) && !strings.HasPrefix(v.String(), "-MISCONF") {
+				t.Errorf("reply %d: %v", i, v)
+			}
+		}
+		expect(t, b, "GET before", `$"1"`)
+		if got := do(t, b, "SET x y"); !strings.HasPrefix(got, "-MISCONF") {
+			t.Errorf("a later write: %s", got)
+		}
+	})
+}
+
+// Shutdown answers what has arrived and leaves no goroutine.
+func TestShutdownDrains(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, s setup) {
+		srv := start(t, s)
+		c, slow := srv.dial(), srv.dial()
+		expect(t, c, "PING", "+PONG")
+		slow.Send("DEBUG", "SLEEP", "0.3")
+		for i := range 100 {
+			c.Send("SET", fmt.Sprint(i), "v")
+		}
+		if err := errors.Join(slow.Flush(), c.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the slow command has not arrived", func() bool { return srv.node.Stats.Reads.Load() >= 3 })
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := srv.Shutdown(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := readToEnd(t, c); got != strings.Repeat("+OK\r\n", 100) {
+			t.Errorf("%q", got)
+		}
+		if got := readToEnd(t, slow); got != "+OK\r\n" {
+			t.Errorf("slow: %q", got)
+		}
+	})
+}
+
+// A peer that does not read does not hold up the end for longer than the context.
+func TestShutdownGivesUp(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, s setup) {
+		srv := start(t, s)
+		c := srv.dial()
+		expect(t, c, "SET big "+strings.Repeat("x", 8<<20), "+OK")
+		_, _ = c.Write([]byte(strings.Repeat("GET big\r\n", 4)))
+		eventually(t, "nothing waits", func() bool { return srv.outgoing.Load() > 0 })
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+	})
+}
