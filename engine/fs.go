@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,10 +29,12 @@ type storeFS struct {
 	ballast string
 	// full is set when a write found the disk full, until the space guard sees room again.
 	full atomic.Bool
-	// stop ends the waits when the store closes; failed makes every write fail.
+	// stop ends the wait for the log when the store closes; failed makes every write fail.
 	stop     chan struct{}
 	stopOnce sync.Once
 	failed   atomic.Bool
+	// abandoned: Open has given up on a Pebble that retries for ever to open.
+	abandoned atomic.Bool
 }
 
 var errStoreFailed = errors.New("engine: the store has failed and writes no more files")
@@ -50,16 +53,24 @@ func (fs *storeFS) check(err error) error {
 	if isDiskFull(err) {
 		fs.full.Store(true)
 	}
-	fs.pause()
+	time.Sleep(errorPause)
 	return err
 }
 
-func (fs *storeFS) pause() {
-	select {
-	case <-fs.stop:
-	case <-time.After(errorPause):
+// refuse returns an error if nothing may be written any more.
+func (fs *storeFS) refuse() error {
+	if fs.abandoned.Load() {
+		select {} // nobody waits for it, and there is no other way to make Pebble stop
 	}
+	if fs.failed.Load() {
+		time.Sleep(errorPause)
+		return errStoreFailed
+	}
+	return nil
 }
+
+// Lock locks nothing: the whole data folder is locked.
+func (fs *storeFS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 func (fs *storeFS) close() { fs.stopOnce.Do(func() { close(fs.stop) }) }
 
@@ -74,9 +85,8 @@ func (fs *storeFS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
 }
 
 func (fs *storeFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if fs.failed.Load() {
-		fs.pause()
-		return nil, errStoreFailed
+	if err := fs.refuse(); err != nil {
+		return nil, err
 	}
 	f, err := fs.FS.Create(name, c)
 	return fs.wrap(name, f, err)
@@ -116,6 +126,9 @@ type guardedFile struct {
 }
 
 func (f *guardedFile) Write(p []byte) (int, error) {
+	if err := f.fs.refuse(); err != nil {
+		return 0, err
+	}
 	n, err := f.File.Write(p)
 	return n, f.fs.check(err)
 }
@@ -128,6 +141,9 @@ type manifestFile struct {
 }
 
 func (f *manifestFile) Write(p []byte) (int, error) {
+	if err := f.fs.refuse(); err != nil {
+		return 0, err
+	}
 	if err := f.fs.syncLog(); err != nil {
 		return 0, err
 	}

@@ -48,9 +48,11 @@ type Store struct {
 	life    sync.RWMutex
 	closed  atomic.Bool
 	failure atomic.Pointer[error]
-	stop    chan struct{}
-	workers sync.WaitGroup
-	flushed chan struct{} // a memtable was flushed
+	// failedNow is closed when failure is set.
+	failedNow chan struct{}
+	stop      chan struct{}
+	workers   sync.WaitGroup
+	flushed   chan struct{} // a memtable was flushed
 
 	commits, expired, reclaimed   atomic.Uint64
 	backgroundErrors, corruptions atomic.Uint64
@@ -72,11 +74,12 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		o:       o,
-		dir:     dir,
-		stop:    make(chan struct{}),
-		flushed: make(chan struct{}, 1),
-		opened:  o.Now(),
+		o:         o,
+		dir:       dir,
+		stop:      make(chan struct{}),
+		flushed:   make(chan struct{}, 1),
+		failedNow: make(chan struct{}),
+		opened:    o.Now(),
 	}
 	s.backlog.Store(o.LogBacklogBytes)
 	s.reserve.Store(o.FreeSpaceReserve)
@@ -110,13 +113,8 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.fs = &storeFS{FS: s.o.FS, log: s.log, ballast: join(s.dir, ballastFile), stop: make(chan struct{})}
-	po := s.pebbleOptions(s.fs)
-	s.db, err = pebble.Open(join(s.dir, storeFolder), po)
-	if err == nil {
-		err = s.failed() // a fatal error of Pebble returns here
-	}
-	if err != nil {
-		return fmt.Errorf("engine: opening %s: %w", join(s.dir, storeFolder), storeError(err))
+	if s.db, err = s.openPebble(join(s.dir, storeFolder)); err != nil {
+		return fmt.Errorf("opening %s: %w", join(s.dir, storeFolder), storeError(err))
 	}
 	if err := s.recover(); err != nil {
 		return err
@@ -127,6 +125,27 @@ func (s *Store) open() (err error) {
 	}
 	s.pollSpace()
 	return s.log.BeginTerm(newReplicationID())
+}
+
+// openPebble opens Pebble, or gives up on it at the first error that is fatal to it: it
+// would try again for ever, since its logger returns.
+func (s *Store) openPebble(dir string) (*pebble.DB, error) {
+	type result struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		db, err := pebble.Open(dir, s.pebbleOptions(s.fs))
+		done <- result{db, err}
+	}()
+	select {
+	case r := <-done:
+		return r.db, r.err
+	case <-s.failedNow:
+		s.fs.abandoned.Store(true)
+		return nil, s.failed()
+	}
 }
 
 func newReplicationID() string {
@@ -216,6 +235,7 @@ func (s *Store) fail(err error) {
 	if s.fs != nil {
 		s.fs.failed.Store(true)
 	}
+	close(s.failedNow)
 	s.o.Logger.Error("store: failed for good, every write is refused; open it again once the cause is gone", "err", err)
 	if s.o.OnFailure != nil {
 		go s.o.OnFailure(err)
