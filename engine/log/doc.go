@@ -65,8 +65,9 @@
 //     that a full disk refuses a record instead of half-writing it.
 //  2. A reader sees only what the operating system has; Synced moves only after a sync that
 //     began after these bytes were written.
-//  3. At most the last two segments are not wholly synced: a third one is begun
-//     only when the first is. A segment's name is synced before any record in it counts as synced.
+//  3. At most the last two segments are not wholly synced: nobody waits while a full
+//     segment is synced, but a third one is begun only when the first is. A segment's name is
+//     synced before any record in it counts as synced.
 //  4. A write that fails is finished with the same bytes at the same place, before anything
 //     else is written. A sync that fails is never tried again.
 //  5. Segments go from the oldest on, each removal synced before the next, so what is
@@ -88,7 +89,7 @@
 // buffer, releases mu and writes; others wait for it and then write, at once, all that has
 // gathered. Two goroutines belong to the log: the syncer syncs (always: in
 // a loop while anybody waits, so one sync serves all of them; everysec: on a timer)
-// and the keeper makes segments ahead, retries failed writes, and calls back.
+// and retries what has failed; the keeper makes segments ahead and calls back.
 //
 // Lock order: syncMu, mu, waiters.mu.
 package log

@@ -53,7 +53,7 @@ type DamagedError struct {
 
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("%v: %s at log offset %d (%s, byte %d), although everything before %d had been synced. "+
-		"Restore this node from a backup, or empty its folder and let it synchronise from a replica",
+		"Nothing was changed; restore this node's data from a backup or another copy",
 		e.kind, e.Reason, e.Offset, e.File, e.Pos, e.Synced)
 }
 

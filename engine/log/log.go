@@ -233,7 +233,7 @@ func (l *Log) adopt(r *recovery) {
 		if i < r.last {
 			used = int64(r.segs[i+1].start - f.start)
 		}
-		l.segs = append(l.segs, &segment{start: f.start, room: used, named: true, durable: true, sealed: true})
+		l.segs = append(l.segs, &segment{start: f.start, room: used, named: true, sealed: true})
 	}
 	l.link, l.terms = r.link, r.terms
 	if len(r.segs) > 0 {
@@ -291,7 +291,7 @@ func (l *Log) beginFirstSegment() error {
 	if err := l.syncSegments(l.segs); err != nil {
 		return fileError(err)
 	}
-	l.active().named, l.active().durable = true, true
+	l.active().named = true
 	return nil
 }
 
@@ -405,9 +405,9 @@ func (l *Log) Drop(before uint64) error {
 	}
 }
 
-// canDropFirst: what is left must be able to stand alone after a crash. Caller holds mu.
+// canDropFirst: what is left must be able to stand alone after a crash, see segment.sealed. Caller holds mu.
 func (l *Log) canDropFirst(before uint64) bool {
-	return len(l.segs) > 1 && l.segs[0].sealed && l.segs[1].durable && l.segs[1].start <= before
+	return len(l.segs) > 1 && l.segs[0].sealed && l.segs[1].start <= before
 }
 
 func (l *Log) segmentPath(start uint64) string { return l.fs.PathJoin(l.dir, segmentName(start)) }

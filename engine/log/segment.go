@@ -98,9 +98,8 @@ type segment struct {
 	file  vfs.File // for writing and syncing; nil once sealed
 	room  int64    // record bytes that are reserved on the disk
 	named bool     // its directory entry is synced
-	// durable: the header has been synced, so the segment can stand alone as the oldest one.
-	durable bool
-	// sealed: complete and wholly synced.
+	// sealed: complete and wholly synced, and so is the header of the next one, which can then
+	// stand alone as the oldest.
 	sealed bool
 }
 

@@ -57,7 +57,7 @@ func (l *Log) syncTo(target uint64) error {
 	l.counters.LastSync = took
 	l.counters.MaxSync = max(l.counters.MaxSync, took)
 	for i, s := range unsealed {
-		s.named, s.durable = true, true
+		s.named = true
 		if i < len(unsealed)-1 {
 			s.sealed = true
 			err = errors.Join(err, s.file.Close())
