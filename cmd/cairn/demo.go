@@ -17,6 +17,7 @@ import (
 type demo struct {
 	what string // for people
 	hint string // what to try with it
+	size int    // in records; 0 when not known
 	// each calls yield for each record, in an order that does not change.
 	each func(yield func(key, value string) error) error
 }
@@ -68,11 +69,13 @@ func packages(ctx context.Context) (*demo, error) {
 		return nil, fmt.Errorf("apt-cache dumpavail: %w", err)
 	}
 	const few = 1000 // a machine whose package lists were removed
-	if bytes.Count(out, []byte("\nPackage: ")) < few {
+	size := bytes.Count(out, []byte("\nPackage: "))
+	if size < few {
 		return nil, errors.New("apt-cache knows hardly any packages: run apt-get update")
 	}
 	return &demo{
 		what: "the Debian package index",
+		size: size + 1, // the first has no line before it
 		hint: "Try: GET package:redis-server   STRLEN package:bash   redis-cli -c --scan --pattern 'package:postgresql*'\n",
 		each: func(yield func(string, string) error) error {
 			for stanza := range bytes.SplitSeq(out, []byte("\n\n")) {

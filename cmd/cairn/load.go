@@ -42,7 +42,7 @@ func (c *loadCmd) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	source, what, hint, err := c.source(ctx)
+	in, err := c.source(ctx)
 	if err != nil {
 		return err
 	}
@@ -50,8 +50,8 @@ func (c *loadCmd) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	bar := newProgress(out.stderr, what, "records", 0)
-	loaded, failed, err := l.load(source, bar)
+	bar := newProgress(out.stderr, in.what, "records", in.size)
+	loaded, failed, err := l.load(in.each, bar)
 	bar.end()
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (c *loadCmd) Run(out *output) error {
 	if failed > 0 {
 		return fmt.Errorf("%d of %d commands failed", failed, loaded+failed)
 	}
-	fmt.Fprintf(out.stdout, "%d records loaded into %s\n%s", loaded, l.describe(), hint)
+	fmt.Fprintf(out.stdout, "%d records loaded into %s\n%s", loaded, l.describe(), in.hint)
 	return nil
 }
 
@@ -80,23 +80,34 @@ func (c *loadCmd) target() (string, error) {
 	return "", fmt.Errorf("nothing listens on %s or %s: start a cluster (make cluster) or a node (make run), or give --addr", candidates[0], candidates[1])
 }
 
-func (c *loadCmd) source(ctx context.Context) (r records, what, hint string, err error) {
+// input is where the commands come from.
+type input struct {
+	each       records
+	what, hint string
+	size       int64 // 0 when not known
+}
+
+func (c *loadCmd) source(ctx context.Context) (*input, error) {
 	if c.Demo != "" {
 		set, err := demoSet(ctx, c.Demo)
 		if err != nil {
-			return nil, "", "", err
+			return nil, err
 		}
-		return set.limited(c.Limit), "Loading " + set.what, set.hint, nil
+		size := set.size
+		if c.Limit > 0 {
+			size = min(size, c.Limit)
+		}
+		return &input{set.limited(c.Limit), "Loading " + set.what, set.hint, int64(size)}, nil
 	}
 	var in io.Reader = os.Stdin
 	if c.File != "" && c.File != "-" {
 		f, err := os.Open(c.File)
 		if err != nil {
-			return nil, "", "", err
+			return nil, err
 		}
 		in = f // open until the program ends
 	}
-	return commandsOf(in), "Loading", "", nil
+	return &input{each: commandsOf(in), what: "Loading"}, nil
 }
 
 // commandsOf reads commands in the protocol, or inline, one a line.

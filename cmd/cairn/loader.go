@@ -139,13 +139,11 @@ func (l *loader) show(bar *progress) (stop func()) {
 		for {
 			select {
 			case <-tick.C:
+				bar.set(l.loaded.Load())
 			case <-quit:
-				n := l.loaded.Load()
-				bar.set(n, n)
+				bar.set(l.loaded.Load())
 				return
 			}
-			n := l.loaded.Load()
-			bar.set(n, n)
 		}
 	}()
 	return func() {

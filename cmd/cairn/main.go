@@ -38,6 +38,7 @@ type commandLine struct {
 	Server  serverCmd  `cmd:"" help:"Run a node: cairn server [redis.conf] [--directive value ...]"`
 	Cluster clusterCmd `cmd:"" help:"Run a cluster of several nodes on this machine."`
 	Load    loadCmd    `cmd:"" help:"Load many records into a node or cluster: commands from a file or standard input, or a demo data set."`
+	Check   checkCmd   `cmd:"" help:"Verify a data folder: log, store, counters, expiry index."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

@@ -100,7 +100,9 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 		return fmt.Errorf("data folder: %w", err)
 	}
 	began := time.Now()
-	store, err := engine.Open(conf.Dir(), storeOptions(conf, logs.Logger, stop))
+	o := storeOptions(conf, logs.Logger, stop)
+	o.Progress = recoveryProgress(logs)
+	store, err := engine.Open(conf.Dir(), o)
 	if err != nil {
 		return folderError(conf.Dir(), err)
 	}
@@ -141,6 +143,17 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 		err = cause.err
 	}
 	return errors.Join(err, shutdown(srv, conf.ShutdownTimeout(), logs))
+}
+
+// recoveryProgress tells now and then how far a long start is.
+func recoveryProgress(logs *logs) func(what string, done, total uint64) {
+	shown := time.Now()
+	return func(what string, done, total uint64) {
+		if time.Since(shown) >= lineEvery {
+			shown = time.Now()
+			logs.notice("Recovering", "what", what, "done", done, "total", total)
+		}
+	}
 }
 
 // shutdown drains the connections for as long as shutdown-timeout allows.
