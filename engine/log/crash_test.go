@@ -18,17 +18,18 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// crashSeeds is how many random histories the crash tests run; CAIRN_CRASH_SEEDS
-// overrides it for a long run.
-func crashSeeds(t *testing.T, n int) int {
-	if s := os.Getenv("CAIRN_CRASH_SEEDS"); s != "" {
-		long, err := strconv.Atoi(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return long
+// crashSeeds is how many random histories a crash test runs, each with several crashes.
+// CAIRN_CRASH_POINTS sets how many crashes there are in a long run.
+func crashSeeds(t *testing.T, seeds, crashes int) int {
+	env := os.Getenv("CAIRN_CRASH_POINTS")
+	if env == "" {
+		return seeds
 	}
-	return n
+	points, err := strconv.Atoi(env)
+	if err != nil {
+		t.Fatalf("CAIRN_CRASH_POINTS=%q is no number", env)
+	}
+	return max(1, points/crashes)
 }
 
 // crashModel is what a log must be able to show after a crash.
@@ -216,7 +217,7 @@ func (m *crashModel) verify(must uint64) {
 // invented, the order is kept, and what was cut never comes back.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	for seed := range crashSeeds(t, 60) {
+	for seed := range crashSeeds(t, 60, 6) {
 		m := &crashModel{t: t, seed: uint64(seed), rng: rand.New(rand.NewPCG(uint64(seed), 1)), fs: newMem(t)}
 		m.open()
 		for term := range 6 {
@@ -249,7 +250,7 @@ func TestCrash(t *testing.T) {
 // has what it was promised, in its order.
 func TestCrashWithManyWriters(t *testing.T) {
 	t.Parallel()
-	for seed := range crashSeeds(t, 30) {
+	for seed := range crashSeeds(t, 30, 6) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 3))
 		policy, survives := Always, rng.IntN(100)
 		if seed%2 == 0 {

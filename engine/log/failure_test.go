@@ -247,9 +247,9 @@ func TestReadOnlyFolder(t *testing.T) {
 
 // Whatever operation fails, and whenever: no promise is broken, nothing is written out of order, and the
 // log opens again.
-func TestRandomFaults(t *testing.T) {
+func TestCrashAmidRandomFaults(t *testing.T) {
 	t.Parallel()
-	for seed := range crashSeeds(t, 100) {
+	for seed := range crashSeeds(t, 100, 3) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 2))
 		var on atomic.Bool
 		var roll atomic.Uint64
