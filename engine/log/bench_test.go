@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -38,4 +39,34 @@ func BenchmarkAppend(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkAlways measures how many goroutines that wait for the disk after each
+// record share its syncs.
+func BenchmarkAlways(b *testing.B) {
+	l, err := Open(b.TempDir(), Options{FS: vfs.Default, Policy: Always})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	payload := make([]byte, 128)
+	b.SetParallelism(25)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			end, err := l.Append(KindBatch, nil, payload)
+			if err == nil {
+				err = l.WaitStable(context.Background(), end)
+			}
+			if err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.StopTimer()
+	s := l.Stats()
+	b.ReportMetric(float64(s.Records)/float64(s.Syncs), "records/sync")
+	b.ReportMetric(float64(s.Writes)/float64(s.Records), "writes/record")
 }
