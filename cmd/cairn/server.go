@@ -118,7 +118,7 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 	}
 
 	srv, err := server.New(server.Options{
-		Config: conf, Store: store, Cluster: member, RunID: newRunID(), Logger: logs.Logger,
+		Config: conf, Store: store, Cluster: member, RunID: newRunID(), Version: version, Logger: logs.Logger,
 		OnShutdown: func(bool) { stop.request("SHUTDOWN") },
 	})
 	if err != nil {

@@ -86,7 +86,7 @@ func engineLevels(w *infoWriter, s *engine.Stats) {
 
 // infoLog is the part of Persistence that Redis prints for an append-only file: here it is the log.
 func infoLog(w *infoWriter) {
-	w.field("aof_current_size", w.store.Log.DiskBytes)
+	w.field("aof_current_size", w.store.Log.End-w.store.Log.Start)
 	w.zero("aof_base_size", "aof_pending_rewrite")
 	w.field("aof_buffer_length", w.store.Log.Buffered)
 	w.zero("aof_pending_bio_fsync", "aof_delayed_fsync")

@@ -255,7 +255,7 @@ func latencyReport(threshold time.Duration, events map[string]latencyEvent) stri
 			sum += s.ms
 		}
 		n := int64(len(e.samples))
-		fmt.Fprintf(&b, "\n%s: %d latency spikes (average %d ms, worst %d ms).\n", name, n, sum/n, e.max)
+		fmt.Fprintf(&b, "\n%s: spikes %d, average %d ms, worst %d ms.\n", name, n, sum/n, e.max)
 		if advice := latencyAdvice[name]; advice != "" {
 			b.WriteString("  " + advice + "\n")
 		}
