@@ -303,7 +303,6 @@ func (l *loop) process(c *conn) {
 	c.setLimits(l.x.node)
 	c.v = l.x.run(c)
 	c.reader.Reclaim()
-	c.publishBuffers()
 	if !c.dirty {
 		c.dirty = true
 		l.dirty = append(l.dirty, c)
@@ -428,6 +427,7 @@ func (l *loop) send(c *conn) {
 		return
 	}
 	l.recycle(c)
+	c.publishBuffers()
 	if c.finish || c.eof && !c.more {
 		l.close(c)
 		return
