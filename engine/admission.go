@@ -31,7 +31,7 @@ type admission struct {
 }
 
 const (
-	stallPoll = 50 * time.Millisecond
+	stallPoll = 100 * time.Millisecond
 	spacePoll = time.Second
 )
 

@@ -185,7 +185,7 @@ func (c *checker) checkRecord(rec *wal.Record) {
 	if rec.Kind == wal.KindTerm {
 		return
 	}
-	repr, err := batchRepr(rec)
+	count, ops, err := recordOps(rec)
 	if err != nil {
 		c.r.problem("log: record at %d: %v", rec.Start, err)
 		return
@@ -194,8 +194,8 @@ func (c *checker) checkRecord(rec *wal.Record) {
 	for _, slot := range rec.Slots {
 		named[slot] = true
 	}
-	reader, count := batchrepr.Read(repr), binary.LittleEndian.Uint32(repr[8:])
-	for n := uint32(0); ; n++ {
+	reader := batchrepr.Reader(ops)
+	for n := uint64(0); ; n++ {
 		_, key, _, ok, err := reader.Next()
 		if !ok {
 			if err != nil || n != count {

@@ -14,11 +14,13 @@ import (
 	wal "github.com/cairndb/cairn/engine/log"
 )
 
-// storeFS is the file system that Pebble works on. It keeps three promises:
+// storeFS is the file system that Pebble works on. It keeps four promises:
 //
 //   - The log is synced before every write to a MANIFEST, so that what Pebble has after a crash is
 //     never ahead of the log. Before its sync would be too late: the operating system may
 //     write a page to the disk as soon as it has it.
+//   - The name of a new MANIFEST is durable before Pebble's marker can name it: Pebble syncs the
+//     folder only after it has created the marker, and the two names may reach the disk in any order.
 //   - A full disk does not fail a MANIFEST write, which would end Pebble: the
 //     ballast file gives it room.
 //   - Pebble retries a failed flush or compaction at once and for ever: an error
@@ -78,7 +80,7 @@ func (fs *storeFS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, fs.check(err)
 	}
-	if strings.HasPrefix(fs.PathBase(name), "MANIFEST-") {
+	if fs.isManifest(name) {
 		return &manifestFile{File: f, fs: fs}, nil
 	}
 	return &guardedFile{File: f, fs: fs}, nil
@@ -89,7 +91,17 @@ func (fs *storeFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 		return nil, err
 	}
 	f, err := fs.FS.Create(name, c)
+	if err == nil && fs.isManifest(name) {
+		if err := syncDir(fs.FS, fs.PathDir(name)); err != nil {
+			_ = f.Close()
+			return nil, fs.check(err)
+		}
+	}
 	return fs.wrap(name, f, err)
+}
+
+func (fs *storeFS) isManifest(name string) bool {
+	return strings.HasPrefix(fs.PathBase(name), "MANIFEST-")
 }
 
 func (fs *storeFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {

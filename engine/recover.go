@@ -70,8 +70,11 @@ func (s *Store) appliedOffset(durable bool) (Offset, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
-// replay applies the records behind applied. Each stamps its own end, so a crash
-// in the middle starts where Pebble last flushed.
+// replayBatch is about how much of the log is applied at once: each batch costs Pebble as much as several small records.
+const replayBatch = 256 << 10
+
+// replay applies the records behind applied, many in one batch. It is stamped with the end of the
+// last, so a crash in the middle starts where Pebble last flushed.
 func (s *Store) replay(applied Offset) error {
 	cur, err := s.log.Read(applied)
 	if err != nil {
@@ -81,71 +84,91 @@ func (s *Store) replay(applied Offset) error {
 	defer cur.Close()
 	end := s.log.End()
 	s.progress("replaying the log", 0, end-applied)
-	b := s.db.NewBatch()
-	defer func() { _ = b.Close() }()
+	r := replayer{s: s}
 	last := time.Now()
 	for {
-		r, err := cur.Next()
+		rec, err := cur.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
+		if err == nil {
+			err = r.add(&rec)
+		}
 		if err != nil {
-			return fmt.Errorf("engine: replaying the log: %w", err)
+			return fmt.Errorf("engine: replaying the log at offset %d: %w", cur.Offset(), err)
 		}
-		if r.Kind == wal.KindTerm {
-			continue
-		}
-		if b, err = s.applyRecord(b, &r); err != nil {
-			return fmt.Errorf("engine: replaying the record at log offset %d: %w", r.Start, err)
-		}
-		s.recovery.Records++
 		if time.Since(last) > 100*time.Millisecond {
 			last = time.Now()
-			s.progress("replaying the log", r.End-applied, end-applied)
+			s.progress("replaying the log", rec.End-applied, end-applied)
 		}
+	}
+	if err := r.apply(); err != nil {
+		return fmt.Errorf("engine: replaying the log: %w", err)
 	}
 	s.progress("replaying the log", end-applied, end-applied)
 	return s.failed()
+}
+
+// replayer collects the operations of records into one batch.
+type replayer struct {
+	s     *Store
+	repr  []byte
+	count uint64
+	end   Offset
+}
+
+func (r *replayer) add(rec *wal.Record) error {
+	if rec.Kind == wal.KindTerm {
+		return nil
+	}
+	count, ops, err := recordOps(rec)
+	if err != nil {
+		return err
+	}
+	if r.repr == nil {
+		r.repr = make([]byte, batchHeader, max(2*replayBatch, batchHeader+len(ops)+64))
+	}
+	r.repr = append(r.repr, ops...)
+	r.count += count
+	r.end = rec.End
+	r.s.recovery.Records++
+	if len(r.repr) < replayBatch {
+		return nil
+	}
+	return r.apply()
+}
+
+func (r *replayer) apply() error {
+	if r.end == 0 {
+		return nil
+	}
+	b := r.s.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	binary.LittleEndian.PutUint32(r.repr[8:], uint32(r.count))
+	if err := b.SetRepr(r.repr); err != nil {
+		return storeError(err)
+	}
+	err := r.s.applyAt(b, r.end)
+	*r = replayer{s: r.s} // Pebble may have kept the bytes
+	return storeErrorOrNil(err)
+}
+
+// recordOps returns the operations of a record, as they stand in a Pebble batch behind its header.
+func recordOps(rec *wal.Record) (count uint64, ops []byte, err error) {
+	if rec.Kind != wal.KindBatch && rec.Kind != wal.KindFlushAll {
+		return 0, nil, fmt.Errorf("%w: record of unknown kind %d", ErrCorrupt, rec.Kind)
+	}
+	count, n := binary.Uvarint(rec.Payload)
+	if n <= 0 || count > 1<<31 {
+		return 0, nil, fmt.Errorf("%w: record without a count", ErrCorrupt)
+	}
+	return count, rec.Payload[n:], nil
 }
 
 func (s *Store) progress(what string, done, total uint64) {
 	if s.o.Progress != nil && total > 0 {
 		s.o.Progress(what, done, total)
 	}
-}
-
-// applyRecord applies a record's batch and returns a batch to use for the next one.
-func (s *Store) applyRecord(b *pebble.Batch, r *wal.Record) (*pebble.Batch, error) {
-	repr, err := batchRepr(r)
-	if err != nil {
-		return b, err
-	}
-	if err := b.SetRepr(repr); err != nil {
-		return b, storeError(err)
-	}
-	if err := s.applyAt(b, r.End); err != nil {
-		return b, storeError(err)
-	}
-	if len(repr) < 1<<20 {
-		b.Reset()
-		return b, nil
-	}
-	_ = b.Close()
-	return s.db.NewBatch(), nil
-}
-
-// batchRepr makes a Pebble batch of a record's payload.
-func batchRepr(r *wal.Record) ([]byte, error) {
-	if r.Kind != wal.KindBatch && r.Kind != wal.KindFlushAll {
-		return nil, fmt.Errorf("%w: record of unknown kind %d", ErrCorrupt, r.Kind)
-	}
-	count, n := binary.Uvarint(r.Payload)
-	if n <= 0 || count > 1<<32-1 {
-		return nil, fmt.Errorf("%w: record without a count", ErrCorrupt)
-	}
-	repr := make([]byte, batchHeader, batchHeader+len(r.Payload)-n+32)
-	binary.LittleEndian.PutUint32(repr[8:], uint32(count))
-	return append(repr, r.Payload[n:]...), nil
 }
 
 func (s *Store) loadTable() error {

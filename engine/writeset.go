@@ -31,7 +31,9 @@ func (a *arena) alloc(n int) []byte {
 }
 
 // grow begins a new chunk with room for n bytes.
-func (a *arena) grow(n int) { a.chunk = make([]byte, 0, max(arenaMin, n, min(arenaMax, 2*cap(a.chunk)))) }
+func (a *arena) grow(n int) {
+	a.chunk = make([]byte, 0, max(arenaMin, n, min(arenaMax, 2*cap(a.chunk))))
+}
 
 func (a *arena) copy(p []byte) []byte {
 	c := a.alloc(len(p))
