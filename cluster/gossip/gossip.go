@@ -50,6 +50,7 @@ type Gossip struct {
 	o         Options
 	list      *memberlist.Memberlist
 	queue     *memberlist.TransmitLimitedQueue
+	probe     time.Duration
 	suspicion time.Duration
 
 	size atomic.Int64 // of the cluster, as last seen
@@ -94,7 +95,7 @@ func (g *Gossip) config() *memberlist.Config {
 	c.GossipNodes = 3
 	c.PushPullInterval = time.Second
 	c.TCPTimeout = min(max(g.o.NodeTimeout/2, time.Second), 10*time.Second)
-	g.suspicion = time.Duration(c.SuspicionMult) * c.ProbeInterval
+	g.probe, g.suspicion = c.ProbeInterval, time.Duration(c.SuspicionMult)*c.ProbeInterval
 	return c
 }
 
@@ -110,10 +111,11 @@ func (g *Gossip) Alive() map[slotmap.NodeID]bool {
 	return alive
 }
 
-// Silence is how long a node has not answered when memberlist takes it for dead (memberlist suspicionTimeout).
+// Silence is how long a node has not answered, at most, when memberlist takes it for dead: it waits
+// to be probed, is probed, and is suspected (memberlist suspicionTimeout).
 func (g *Gossip) Silence() time.Duration {
 	scale := math.Max(1, math.Log10(float64(g.members())))
-	return time.Duration(scale * float64(g.suspicion))
+	return 2*g.probe + time.Duration(scale*float64(g.suspicion))
 }
 
 func (g *Gossip) members() int { return max(1, int(g.size.Load())) }

@@ -60,8 +60,12 @@ func (p *slotPicker) add(first, last uint16) bool {
 func (c *Ctx) pickSlots(owned bool, change func(*slotmap.Set) error) {
 	p := slotPicker{c: c, view: c.Node.View(), owned: owned}
 	for i := 2; i < len(c.Args); i++ {
-		slot, ok := c.slot(i)
-		if !ok || !p.add(slot, slot) {
+		if _, ok := c.slot(i); !ok {
+			return
+		}
+	}
+	for i := 2; i < len(c.Args); i++ {
+		if slot, _ := c.slot(i); !p.add(slot, slot) {
 			return
 		}
 	}
@@ -398,7 +402,11 @@ func clusterSlots(c *Ctx) {
 func (c *Ctx) slotsNode(n *cluster.Node) {
 	preferred := c.Node.Config.ClusterPreferredEndpointType()
 	c.Out.Array(4)
-	c.endpoint(n, preferred)
+	if preferred == "unknown-endpoint" {
+		c.Out.Null()
+	} else {
+		c.Out.BulkString(n.Host)
+	}
 	c.Out.Int(int64(n.Port))
 	c.Out.BulkString(string(n.ID))
 	var more [][2]string
@@ -413,14 +421,6 @@ func (c *Ctx) slotsNode(n *cluster.Node) {
 		c.Out.BulkString(pair[0])
 		c.Out.BulkString(pair[1])
 	}
-}
-
-func (c *Ctx) endpoint(n *cluster.Node, preferred string) {
-	if preferred == "unknown-endpoint" {
-		c.Out.Null()
-		return
-	}
-	c.Out.BulkString(n.Host)
 }
 
 func clusterShards(c *Ctx) {
@@ -457,8 +457,7 @@ func (c *Ctx) shardNode(n *cluster.Node) {
 	text("id", string(n.ID))
 	number("port", uint64(n.Port))
 	text("ip", n.IP)
-	c.Out.BulkString("endpoint")
-	c.endpoint(n, c.Node.Config.ClusterPreferredEndpointType())
+	text("endpoint", n.Host)
 	if n.Hostname != "" {
 		text("hostname", n.Hostname)
 	}
