@@ -104,11 +104,13 @@ func clusterDelSlots(c *Ctx)      { c.pickSlots(true, c.Node.Cluster.DelSlots) }
 func clusterDelSlotsRange(c *Ctx) { c.pickRanges(true, c.Node.Cluster.DelSlots) }
 
 func clusterFlushSlots(c *Ctx) {
-	if c.holdsKeys() {
-		c.Out.Error("ERR DB must be empty to perform CLUSTER FLUSHSLOTS.")
-		return
-	}
-	c.changed(c.Node.Cluster.FlushSlots())
+	c.holding(nil, func() {
+		if c.holdsKeys() {
+			c.Out.Error("ERR DB must be empty to perform CLUSTER FLUSHSLOTS.")
+			return
+		}
+		c.changed(c.Node.Cluster.FlushSlots())
+	})
 }
 
 func (c *Ctx) holdsKeys() bool { return c.Node.Store.DBCounts(c.Node.Store.DB(0)).Keys > 0 }
@@ -130,10 +132,33 @@ func clusterSetSlot(c *Ctx) {
 	case n == 4 && c.is(3, "stable"):
 		c.changed(c.Node.Cluster.Stable(slot))
 	case n == 5 && c.is(3, "node"):
-		c.changed(c.Node.Cluster.Assign(slot, node, c.Node.Store.SlotCounts(slot).Keys))
+		c.holding(&slot, func() {
+			c.changed(c.Node.Cluster.Assign(slot, node, c.Node.Store.SlotCounts(slot).Keys))
+		})
 	default:
 		c.Out.Error("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP")
 	}
+}
+
+// holding runs fn while no command touches the slot, or any if it is nil, so that what fn sees of the
+// keys is still true when it has changed who owns them.
+func (c *Ctx) holding(slot *uint16, fn func()) {
+	if c.Txn != nil { // in EXEC, which keeps its locks until it commits
+		if slot != nil && !c.Txn.TryLock(*slot, true) {
+			c.Out.Error("TRYAGAIN The slot is in use by another client")
+			return
+		}
+		fn()
+		return
+	}
+	txn := c.Node.Store.NewTxn()
+	defer txn.Discard()
+	if slot != nil {
+		txn.Lock([]uint16{*slot}, true)
+	} else {
+		txn.LockWorld()
+	}
+	fn()
 }
 
 func clusterBumpEpoch(c *Ctx) {
@@ -208,11 +233,13 @@ func clusterReset(c *Ctx) {
 		c.syntaxError()
 		return
 	}
-	if c.holdsKeys() {
-		c.Out.Error("ERR CLUSTER RESET can't be called with master nodes containing keys")
-		return
-	}
-	c.changed(c.Node.Cluster.Reset(hard))
+	c.holding(nil, func() {
+		if c.holdsKeys() {
+			c.Out.Error("ERR CLUSTER RESET can't be called with master nodes containing keys")
+			return
+		}
+		c.changed(c.Node.Cluster.Reset(hard))
+	})
 }
 
 func clusterSaveConfig(c *Ctx) { c.changed(c.Node.Cluster.Save()) }
