@@ -408,3 +408,35 @@ func TestInfoHasRedisFields(t *testing.T) {
 		}
 	}
 }
+
+func TestMemoryStatsHasRedisFields(t *testing.T) {
+	t.Parallel()
+	redis := testnode.StartRedis(t)
+	theirs, err := redis.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	ours := connect(t, startNode(t))
+	fields := func(do func(...string) wire.Value) (names []string) {
+		do("HELLO", "3")
+		do("SET", "k", "v")
+		do("SELECT", "2")
+		do("SET", "k", "v")
+		stats := do("MEMORY", "STATS").Elems
+		for i := 0; i < len(stats); i += 2 {
+			names = append(names, string(stats[i+1].Kind)+stats[i].Text)
+		}
+		return names
+	}
+	want := fields(func(args ...string) wire.Value {
+		v, err := theirs.Must(args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	})
+	if got := fields(ours.do); !slices.Equal(got, want) {
+		t.Errorf("got\n%v\nwant\n%v", got, want)
+	}
+}

@@ -44,6 +44,31 @@ var intendedDifferences = []intended{
 		What: "`MEMORY USAGE` gives the bytes stored for a key; `OBJECT IDLETIME` and `FREQ` are kept only in memory.",
 		Why:  "Data is on disk: there is no object in memory to measure, and a clock write for each read would cost more than the read.",
 	},
+	{
+		Name: "client-side caching",
+		What: "`CLIENT TRACKING`, `CACHING`, `GETREDIR`, `TRACKINGINFO` and `UNBLOCK` are unknown subcommands.",
+		Why:  "Neither tracking nor blocking commands are served; an error tells a client at once.",
+	},
+	{
+		Name: "saving",
+		What: "`SAVE`, `BGSAVE` and `BGREWRITEAOF` flush the store and sync the log; no dump file is written. INFO's `aof_*` fields describe the log, and `rdb_changes_since_last_save` is 0. `SHUTDOWN NOSAVE` loses nothing, and there is never a shutdown to `ABORT`.",
+		Why:  "What is acknowledged is in the log already, within `appendfsync`.",
+	},
+	{
+		Name: "DEBUG",
+		What: "`DEBUG` has `SLEEP` (stops its own connection only), `SET-ACTIVE-EXPIRE`, `DIGEST-VALUE`, `ERROR`, `PROTOCOL` and `HELP`; everything else is an unknown subcommand.",
+		Why:  "The others look into structures that do not exist here, or crash the server on purpose.",
+	},
+	{
+		Name: "INFO and MEMORY",
+		What: "`used_memory` is what the Go runtime has in use and the record cache; `allocator_*` are the runtime's figures. CPU time of a main thread, script engines, eviction, defragmentation and forks are 0. The section `Engine`, `cairn_version` and `go_version` are Cairn's own.",
+		Why:  "What has no meaning here has Redis's neutral value instead of an invented one.",
+	},
+	{
+		Name: "LATENCY",
+		What: "The monitor knows the events `command` and `fast-command`. `GRAPH` and `DOCTOR` look and read differently.",
+		Why:  "Redis's other events are steps of its own event loop, of forks and of eviction.",
+	},
 }
 
 // isIntended reports whether the difference stands in the list.
