@@ -46,7 +46,7 @@ func (c *benchConn) run(burst []byte) {
 			c.tb.Fatal(err)
 		}
 	}
-	c.leaveGroup()
+	c.final()
 	c.Out.Buf = c.Out.Buf[:0]
 }
 

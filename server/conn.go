@@ -36,8 +36,10 @@ type conn struct {
 	reader resp.Reader
 	sent   int // bytes of Out.Buf that the socket has taken
 
-	group   groupPart
-	barrier engine.Offset // the log offset that the rendered replies depend on
+	// group are the replies since the first that depends on the open group: they must not be sent if its commit
+	// fails. unstable are those since the first that depends on what the log may still lose: the barrier.
+	group, unstable part
+	barrier         engine.Offset
 
 	killed    atomic.Bool
 	more      bool      // requests may be left in the reader although the socket has nothing new
@@ -48,9 +50,8 @@ type conn struct {
 	epollConn
 }
 
-// groupPart is what a connection has rendered that is not committed or not stable: if the commit or
-// the log fails, these replies must not be sent.
-type groupPart struct {
+// part is a run of rendered replies, up to the last, that may have to be taken back.
+type part struct {
 	joined  bool
 	start   int // in Out.Buf
 	replies int // how many error replies take their place
@@ -59,20 +60,39 @@ type groupPart struct {
 // pending is the number of reply bytes that wait to be sent.
 func (c *conn) pending() int { return len(c.Out.Buf) - c.sent }
 
-// leaveGroup makes the rendered replies final.
-func (c *conn) leaveGroup() { c.group = groupPart{} }
+// replied counts one reply.
+func (c *conn) replied() {
+	switch {
+	case c.group.joined:
+		c.group.replies++
+	case c.unstable.joined:
+		c.unstable.replies++
+	}
+}
 
-// failGroup replaces the replies of the group by errors.
-func (c *conn) failGroup(text string) {
-	if !c.group.joined {
+// fail replaces the replies of a part by errors.
+func (c *conn) fail(p *part, text string) {
+	if !p.joined {
 		return
 	}
-	c.Out.Buf = c.Out.Buf[:c.group.start]
-	for range c.group.replies {
+	c.Out.Buf = c.Out.Buf[:p.start]
+	for range p.replies {
 		c.Out.Error(text)
 	}
-	c.leaveGroup()
 }
+
+// committed moves the group's replies to those that wait for the log.
+func (c *conn) committed() {
+	if c.unstable.joined {
+		c.unstable.replies += c.group.replies
+	} else {
+		c.unstable = c.group
+	}
+	c.group = part{}
+}
+
+// final makes all rendered replies final.
+func (c *conn) final() { c.group, c.unstable = part{}, part{} }
 
 // setLimits brings the reader up to date with the configuration and the session.
 func (c *conn) setLimits(n *command.Node) {

@@ -34,9 +34,13 @@ func (x *executor) dispatch(c *conn, args [][]byte) verdict {
 	if _, wait := x.node.Clients.Paused(&c.Session, cmd); wait {
 		return paused
 	}
+	if cmd.Flags&command.Slow != 0 {
+		if !x.blocking {
+			return wouldBlock
+		}
+		x.settle()
+	}
 	switch {
-	case cmd.Flags&command.Slow != 0 && !x.blocking:
-		return wouldBlock
 	case cmd.Name == "exec":
 		return x.exec(c, cmd, args)
 	case cmd.Flags&command.Unlocked != 0:
@@ -154,11 +158,10 @@ func (x *executor) admit(c *conn, cmd *command.Command, n *need) verdict {
 	if !n.write {
 		return proceed
 	}
-	ok, err := true, error(nil)
-	if x.blocking {
-		err = x.node.Store.AdmitWrite(x.srv.base)
-	} else {
-		ok, err = x.node.Store.TryAdmitWrite()
+	ok, err := x.node.Store.TryAdmitWrite()
+	if !ok && err == nil && x.blocking {
+		x.settle()
+		ok, err = true, x.node.Store.AdmitWrite(x.srv.base)
 	}
 	switch {
 	case err != nil:
@@ -172,6 +175,7 @@ func (x *executor) admit(c *conn, cmd *command.Command, n *need) verdict {
 // take takes the locks.
 func (x *executor) take(n *need) bool {
 	if n.world {
+		x.settle()
 		x.txn.LockWorld()
 		return true
 	}

@@ -39,10 +39,11 @@ const (
 	groupBytes    = 1 << 20
 )
 
-// executor runs requests on one transaction. Without blocking it never waits, and the commands that it runs
-// form a group until settle; with blocking, each command is a group of its own.
+// executor runs requests on one transaction. The commands that it runs form a group until settle. Without blocking it
+// never waits; with blocking it settles the group before it waits, so that nobody waits for the disk or for a lock while
+// holding one.
 //
-// Invariant: a reply that depends on the uncommitted group is known to its connection's groupPart. Those are the replies of
+// Invariant: a reply that depends on the uncommitted group is in its connection's part. Those are the replies of
 // writes, and of reads of a slot that the group has written.
 type executor struct {
 	srv      *Server
@@ -73,6 +74,9 @@ func (x *executor) run(c *conn) verdict {
 	for {
 		if c.killed.Load() {
 			return cut
+		}
+		if x.blocking && x.large() {
+			x.settle()
 		}
 		if len(c.Out.Buf)-begin >= outputBurst || x.large() {
 			c.more = true
@@ -121,11 +125,8 @@ func (x *executor) one(c *conn, args [][]byte) (v verdict) {
 		return v
 	}
 	c.FinishReply(start)
-	if c.group.joined && len(c.Out.Buf) > start {
-		c.group.replies++
-	}
-	if x.blocking {
-		x.settleOne(c, start)
+	if len(c.Out.Buf) > start {
+		c.replied()
 	}
 	return v
 }
@@ -157,21 +158,22 @@ func (x *executor) call(c *conn, cmd *command.Command, args [][]byte, txn *engin
 // join makes c's replies from the present one on part of the group.
 func (x *executor) join(c *conn) {
 	if !c.group.joined {
-		c.group = groupPart{joined: true, start: len(c.Out.Buf)}
+		c.group = part{joined: true, start: len(c.Out.Buf)}
 		x.members = append(x.members, c)
 	}
 }
 
 // lock takes the slots, or says that it would have to wait.
 func (x *executor) lock(slots []uint16, write bool) bool {
-	if x.blocking {
-		x.txn.Lock(slots, write)
-		return true
-	}
 	for _, slot := range slots {
 		if !x.txn.TryLock(slot, write) {
 			x.txn.EndCommand()
-			return false
+			if !x.blocking {
+				return false
+			}
+			x.settle()
+			x.txn.Lock(slots, write)
+			return true
 		}
 	}
 	return true
@@ -213,27 +215,16 @@ func (x *executor) commit() error {
 	return err
 }
 
-// settle commits the group. Its members' replies are then final as far as the store is
-// concerned, and depend on the log up to their barrier.
+// settle commits the group. Its members' replies then depend only on the log, up to their barrier.
 func (x *executor) settle() {
 	err := x.commit()
 	for _, c := range x.members {
 		if err != nil {
-			c.failGroup(command.ErrorText(err))
+			c.fail(&c.group, command.ErrorText(err))
 		} else {
 			c.barrier = max(c.barrier, x.txn.Barrier())
 		}
-	}
-	x.reset()
-}
-
-// settleOne is settle for the single command of a blocking executor, whose reply begins at start.
-func (x *executor) settleOne(c *conn, start int) {
-	err := x.commit()
-	c.barrier = max(c.barrier, x.txn.Barrier())
-	if err != nil && len(c.Out.Buf) > start {
-		c.Out.Buf = c.Out.Buf[:start]
-		c.Out.Error(command.ErrorText(err))
+		c.committed()
 	}
 	x.reset()
 }
@@ -252,13 +243,14 @@ func (x *executor) abandon() {
 		x.txn.Discard()
 	}()
 	for _, c := range x.members {
-		c.failGroup(resp.ErrInternal)
+		c.fail(&c.group, resp.ErrInternal)
+		c.committed()
 	}
 	x.txn = x.node.Store.NewTxn()
 	x.reset()
 }
 
-// reset empties the bookkeeping of the group. The members keep their groupPart until their replies are stable.
+// reset empties the bookkeeping of the group.
 func (x *executor) reset() {
 	for _, slot := range x.wrote {
 		x.written[slot/64] = 0

@@ -328,7 +328,7 @@ func (l *loop) settle() {
 		case c.v == cut:
 			l.close(c)
 		case err != nil && c.barrier > l.x.stable:
-			c.failGroup(mayStand(err))
+			c.fail(&c.unstable, mayStand(err))
 			c.barrier = 0
 			l.proceed(c)
 		case c.v == wouldBlock:
@@ -370,7 +370,7 @@ func (l *loop) onStable(err error) {
 
 // proceed sends the replies, which nothing holds back any more, and does what the verdict asks for.
 func (l *loop) proceed(c *conn) {
-	c.leaveGroup()
+	c.final()
 	c.phase = serving
 	switch c.v {
 	case cut:
@@ -527,7 +527,7 @@ func (l *loop) unpark() {
 		case c.barrier <= stable:
 			l.proceed(c)
 		case failed != nil:
-			c.failGroup(mayStand(*failed))
+			c.fail(&c.unstable, mayStand(*failed))
 			c.barrier = 0
 			l.proceed(c)
 		default:
@@ -614,7 +614,7 @@ func (l *loop) close(c *conn) {
 		return
 	}
 	c.gone = true
-	c.leaveGroup()
+	c.final()
 	l.conns[c.fd] = nil
 	l.open--
 	_ = unix.Close(c.fd) // leaves the epoll set by itself

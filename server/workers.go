@@ -3,6 +3,9 @@ package server
 import (
 	"context"
 	"sync"
+
+	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/server/command"
 )
 
 // workers run connections whose requests have to wait. Goroutines are started as they are needed, up to max, and stay.
@@ -79,19 +82,59 @@ func (w *workers) work() {
 		if !ok {
 			return
 		}
+		x.warm(j.c)
 		j.done(j.c, x.runStable(w.srv.base, j.c))
 	}
 }
 
+// maxWarm bounds the requests that warm looks ahead.
+const maxWarm = 128
+
 // runStable runs the requests that the reader holds and waits until their replies may be sent.
 func (x *executor) runStable(ctx context.Context, c *conn) verdict {
 	v := x.run(c)
+	x.settle()
 	if err := x.waitStable(ctx, c); err != nil {
 		x.srv.log.Error("a write is not known to be durable", "err", err)
-		c.failGroup(mayStand(err))
+		c.fail(&c.unstable, mayStand(err))
 	}
-	c.leaveGroup()
+	c.final()
 	return v
+}
+
+// warm reads the records of the requests ahead into the store's cache, one at a time, so that
+// they need not be waited for later while the group holds locks.
+func (x *executor) warm(c *conn) {
+	mark, ok := c.reader.Mark()
+	if !ok {
+		return
+	}
+	defer c.reader.Rewind(mark)
+	for range maxWarm {
+		args, ok, err := c.reader.Next()
+		if !ok || err != nil {
+			return
+		}
+		cmd, _ := command.Lookup(args)
+		if cmd == nil || !cmd.ArityOK(len(args)) || cmd.Flags&command.Unlocked != 0 || !x.node.Authenticated(&c.Session) {
+			continue
+		}
+		need := x.need(cmd, args)
+		for _, k := range need.keys {
+			x.warmKey(c, k)
+		}
+	}
+}
+
+// warmKey ignores errors: the command itself meets them again.
+func (x *executor) warmKey(c *conn, k keyAt) {
+	slot := [1]uint16{k.slot}
+	x.txn.Lock(slot[:], false)
+	defer x.txn.Discard()
+	key := engine.Key{Slot: k.slot, DB: x.node.Store.DB(c.DB), Name: k.name}
+	if !x.txn.Ready(key) {
+		_, _, _ = x.txn.Get(key)
+	}
 }
 
 func (x *executor) waitStable(ctx context.Context, c *conn) error {

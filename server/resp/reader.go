@@ -189,6 +189,16 @@ func (r *Reader) Next() (args [][]byte, ok bool, err error) {
 // Unread makes Next return the last request again. Nothing may have come between.
 func (r *Reader) Unread() { r.start, r.pos = r.last, r.last }
 
+// Mark is where the next request begins, for Rewind; ok is false when a part of it has been parsed already.
+func (r *Reader) Mark() (mark int, ok bool) {
+	return r.start, r.missing == 0 && r.scanned == 0
+}
+
+// Rewind makes Next return the requests since the mark again. Nothing but Next may have come between.
+func (r *Reader) Rewind(mark int) {
+	r.start, r.pos, r.scanned, r.missing = mark, mark, 0, 0
+}
+
 // checkBuffer holds an incomplete request against the query buffer limit; the argument
 // table counts, since a six-byte argument takes 40 there.
 func (r *Reader) checkBuffer() error {

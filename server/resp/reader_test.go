@@ -54,6 +54,12 @@ func readAll(r *Reader, input []byte, lend []byte, size func() int) (requests []
 				break
 			}
 			r.Unread()
+			if mark, ok := r.Mark(); ok {
+				for more := true; more; {
+					_, more, _ = r.Next()
+				}
+				r.Rewind(mark)
+			}
 			again, _, _ := r.Next()
 			if len(again) != len(args) {
 				return requests, fmt.Errorf("read again: %d arguments instead of %d", len(again), len(args))
