@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -17,12 +18,17 @@ import (
 
 // startNode returns a node on a store in memory; the directives are as on a command line.
 func startNode(t testing.TB, directives ...string) *Node {
+	return startNodeAt(t, time.Now, directives...)
+}
+
+// startNodeAt is startNode with a clock of the test's own.
+func startNodeAt(t testing.TB, now func() time.Time, directives ...string) *Node {
 	t.Helper()
 	conf, _, err := config.Load("", directives)
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := engine.Open("data", engine.Options{FS: vfs.NewMem(), RecordCacheBytes: -1, FreeSpaceReserve: 1, MemTableBytes: 1 << 20, CacheBytes: 8 << 20})
+	store, err := engine.Open("data", engine.Options{FS: vfs.NewMem(), RecordCacheBytes: -1, FreeSpaceReserve: 1, MemTableBytes: 1 << 20, CacheBytes: 8 << 20, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +53,10 @@ type testClient struct {
 func connect(t testing.TB, n *Node) *testClient {
 	c := &testClient{t: t, n: n, s: &Session{Addr: "127.0.0.1:1000", LAddr: "127.0.0.1:6379", FD: -1}, x: n.Store.NewTxn()}
 	n.Connect(c.s)
-	t.Cleanup(func() { n.Disconnect(c.s) })
+	t.Cleanup(func() {
+		c.x.Discard() // the locks of a test that panics
+		n.Disconnect(c.s)
+	})
 	return c
 }
 
