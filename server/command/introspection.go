@@ -269,14 +269,14 @@ func (c *Ctx) docArg(a *Arg) {
 	tail := []docText{{"token", a.Token}, {"summary", a.Summary}, {"since", a.Since}}
 	flags := a.flags()
 	n := countTexts(head) + countTexts(tail)
-	for _, there := range []bool{a.KeySpec != noKeySpec, len(flags) > 0, len(a.Args) > 0} {
+	for _, there := range []bool{a.Type == "key", len(flags) > 0, len(a.Args) > 0} {
 		if there {
 			n++
 		}
 	}
 	c.Out.Map(n)
 	c.docTexts(head)
-	if a.KeySpec != noKeySpec {
+	if a.Type == "key" {
 		c.pairInt("key_spec_index", a.KeySpec)
 	}
 	c.docTexts(tail)
