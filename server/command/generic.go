@@ -128,7 +128,7 @@ func (c *Ctx) remaining(unit int64, absolute bool) {
 		if !absolute {
 			ms = max(ms-c.Txn.Now(), 0)
 		}
-		c.Out.Int((ms + unit/2) / unit)
+		c.Out.Int(int64((uint64(ms) + uint64(unit/2)) / uint64(unit)))
 	}
 }
 
@@ -310,6 +310,9 @@ func (c *Ctx) scanOptions(from int) (o scanOptions, ok bool) {
 			}
 		case more && c.is(i, "match"):
 			o.pattern = c.Args[i+1]
+			if glob.MatchAll(o.pattern) {
+				o.pattern = nil
+			}
 		case more && c.is(i, "type"):
 			o.typ = string(c.Args[i+1])
 		default:

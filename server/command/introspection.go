@@ -130,6 +130,10 @@ func (c *Ctx) commandInfo(cmd *Command) {
 	for i := range cmd.Keys {
 		c.keySpec(&cmd.Keys[i])
 	}
+	if len(cmd.Sub) == 0 {
+		c.Out.Set(0) // of all things; in Redis, too
+		return
+	}
 	c.Out.Array(len(cmd.Sub))
 	for _, sub := range cmd.Sub {
 		c.commandInfo(sub)

@@ -61,7 +61,10 @@ func isKnown(reply string) bool {
 // none, and texts of our own.
 func normalRow(what string, v wire.Value) wire.Value {
 	if what == "INFO" && len(v.Elems) == 1 && len(v.Elems[0].Elems) == 10 {
-		row := v.Elems[0].Elems[:9]
+		row := v.Elems[0].Elems
+		if len(row[9].Elems) > 0 {
+			row = row[:9]
+		}
 		for _, i := range []int{2, 6} { // flags and ACL categories
 			row[i] = row[i].Sorted()
 		}
