@@ -46,6 +46,7 @@ var errorTexts = []struct {
 	{types.ErrNaN, resp.ErrNaN},
 	{types.ErrNoKey, resp.ErrNoKey},
 	{types.ErrTooLong, resp.ErrTooLong},
+	{engine.ErrTooLarge, resp.ErrTooLarge},
 }
 
 // is reports whether args[i] is the word lower, in any letter case.

@@ -41,8 +41,27 @@ var intendedDifferences = []intended{
 	},
 	{
 		Name: "sizes and idle times",
-		What: "`MEMORY USAGE` gives the bytes stored for a key; `OBJECT IDLETIME` and `FREQ` are kept only in memory.",
+		What: "`MEMORY USAGE` gives the bytes stored for a key; `OBJECT IDLETIME` counts from the last write of the key, and `TOUCH`, reads and `RESTORE … IDLETIME` do not change it.",
 		Why:  "Data is on disk: there is no object in memory to measure, and a clock write for each read would cost more than the read.",
+	},
+	{
+		Name: "bitmap arguments",
+		What: "`BITCOUNT` and `BITPOS` check their arguments also when the key is absent.",
+		Why:  "So does Redis 7.2; 7.0 answers 0 or -1 without looking at them.",
+		match: func(args []string, redis, cairn wire.Value) bool {
+			name := strings.ToLower(args[0])
+			return (name == "bitcount" || name == "bitpos") && cairn.IsError() && (redis.Text == "0" || redis.Text == "-1")
+		},
+	},
+	{
+		Name: "expired keys",
+		What: "A key that is set with, or given, an expiry that has passed is gone at once; other expired keys are removed in the background. `DBSIZE` may differ in between.",
+		Why:  "Redis counts an expired key until something touches it or its background cycle finds it.",
+	},
+	{
+		Name: "DUMP and RESTORE",
+		What: "`DUMP` writes RDB version 10 and compresses nothing; `RESTORE` reads up to version 11, compressed strings too, and refuses a type other than string with an error that names it.",
+		Why:  "Redis 7.0 and 7.2 both read version 10; the other types are not served yet.",
 	},
 	{
 		Name: "client-side caching",
