@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairndb/cairn/engine/types"
+	"github.com/cairndb/cairn/server/resp"
 )
 
 const (
@@ -287,7 +288,7 @@ func (c *Ctx) listed() (sessions []*Session, ok bool) {
 	case len(c.Args) == 4 && c.is(2, "type"):
 		class := clientType(c.Args[3])
 		if class == "" {
-			c.Out.Error("ERR Unknown client type '" + quote(c.Args[3]) + "'")
+			c.Out.Error("ERR Unknown client type '" + string(resp.CString(c.Args[3])) + "'")
 			return nil, false
 		}
 		all := c.Node.Clients.sorted()
@@ -430,7 +431,7 @@ func (c *Ctx) killFilter() (f killFilter, ok bool) {
 			f.id = id
 		case c.is(i, "type"):
 			if f.class = clientType(value); f.class == "" {
-				return fail("Unknown client type '" + quote(value) + "'")
+				return fail("Unknown client type '" + string(resp.CString(value)) + "'")
 			}
 		case c.is(i, "addr"):
 			f.addr = value
@@ -438,7 +439,7 @@ func (c *Ctx) killFilter() (f killFilter, ok bool) {
 			f.laddr = value
 		case c.is(i, "user"):
 			if f.user = string(value); f.user != DefaultUser {
-				return fail("No such user '" + quote(value) + "'")
+				return fail("No such user '" + string(resp.CString(value)) + "'")
 			}
 		case c.is(i, "skipme") && equalFold(value, "yes"):
 			f.skipMe = true

@@ -3,6 +3,7 @@ package command
 import (
 	"crypto/sha1"
 	"encoding/hex"
+	"math"
 	"net"
 	"strconv"
 	"time"
@@ -88,8 +89,9 @@ func debugHelp(c *Ctx) {
 const maxSleep = time.Hour
 
 func debugSleep(c *Ctx) {
-	seconds, _ := strconv.ParseFloat(string(c.Args[2]), 64) // as Redis: what is no number is 0
-	if seconds > 0 {
+	// As in Redis, what is no number is 0, and so is what no int64 holds in microseconds.
+	seconds, _ := strconv.ParseFloat(string(c.Args[2]), 64)
+	if seconds > 0 && seconds < math.MaxInt64/1e6 {
 		time.Sleep(time.Duration(min(seconds, maxSleep.Seconds()) * float64(time.Second)))
 	}
 	c.Out.OK()
