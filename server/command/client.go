@@ -38,7 +38,8 @@ var clientCommands = []*Command{{
 				arg("old-format", "string").show("ip:port"),
 				oneOf("new-format",
 					arg("client-id", "integer").tok("ID").opt().since("2.8.12"),
-					oneOf("client-type", clientTypes...).tok("TYPE").opt().since("2.8.12"),
+					oneOf("client-type", tok("normal", "NORMAL"), tok("master", "MASTER"), tok("slave", "SLAVE"), tok("replica", "REPLICA"), tok("pubsub", "PUBSUB")).
+						tok("TYPE").opt().since("2.8.12"),
 					arg("username", "string").tok("USER").opt(),
 					arg("addr", "string").tok("ADDR").opt().show("ip:port"),
 					arg("laddr", "string").tok("LADDR").opt().since("6.2.0").show("ip:port"),

@@ -25,6 +25,22 @@ var intendedDifferences = []intended{
 		},
 	},
 	{
+		Name: "arguments about absent keys",
+		What: "`BITCOUNT` and `BITPOS` refuse illegal arguments also when the key does not exist, as Redis 7.2; Redis 7.0 answers 0 or -1.",
+		Why:  "Cairn follows Redis 7.2.",
+		match: func(args []string, redis, cairn wire.Value) bool {
+			return (is(args, "bitcount") || is(args, "bitpos")) && redis.Kind == ':' && cairn.IsError()
+		},
+	},
+	{
+		Name: "order of HELLO",
+		What: "`HELLO` checks its syntax before it authenticates, as Redis 7.2; Redis 7.0 the other way round.",
+		Why:  "Cairn follows Redis 7.2.",
+		match: func(args []string, redis, cairn wire.Value) bool {
+			return is(args, "hello") && strings.HasPrefix(redis.Text, "WRONGPASS") && cairn.IsError()
+		},
+	},
+	{
 		Name: "versions",
 		What: "`INFO` and `HELLO` report `redis_version` 7.2.4 beside `cairn_version`; `COMMAND COUNT` and `COMMAND LIST` hold the commands that are served.",
 		Why:  "Clients choose their commands by the version; an honest list keeps them from calling what is not there.",

@@ -54,7 +54,8 @@ func compareNodes(t *testing.T, a, b *testnode.Node, o options) (found int, prin
 func TestRedisAgainstItself(t *testing.T) {
 	t.Parallel()
 	o := options{seed: 1, commands: 4000, perCase: 1000, maxDiffs: 5}
-	if found, out := compareNodes(t, testnode.StartRedis(t), testnode.StartRedis(t), o); found > 0 {
+	// Without background syncs, Redis loses nothing when it is killed.
+	if found, out := compareNodes(t, testnode.StartRedis(t), testnode.StartRedis(t, "--appendfsync", "no"), o); found > 0 {
 		t.Error(out)
 	}
 }

@@ -23,6 +23,9 @@ import (
 	"github.com/cairndb/cairn/tools/testnode"
 )
 
+// maxTold is how many steps before a difference are printed; the seed gives the others.
+const maxTold = 40
+
 // options of a run.
 type options struct {
 	seed      uint64
@@ -42,7 +45,7 @@ func main() {
 	flag.IntVar(&o.commands, "commands", 200_000, "commands to compare")
 	flag.IntVar(&o.perCase, "case", 1000, "commands between two empty states")
 	flag.StringVar(&names, "families", "", "families to draw from, with commas: "+strings.Join(familyNames(), ",")+" (default all)")
-	flag.IntVar(&o.maxDiffs, "max-diffs", 10, "stop after so many differences")
+	flag.IntVar(&o.maxDiffs, "max-diffs", 10, "stop after so many kinds of differences")
 	flag.DurationVar(&o.shrinkFor, "shrink", 10*time.Second, "time to look for a shorter sequence")
 	flag.StringVar(&redis, "redis", "redis-server", "the program to compare with")
 	flag.BoolVar(&selfPlay, "self-play", false, "compare Redis with itself, to check the tester")
@@ -75,7 +78,7 @@ func run(o options, redis string, selfPlay bool) error {
 		if err != nil {
 			return err
 		}
-		other = testnode.CairnOptions(binary, filepath.Join(dir, "cairn"))
+		other = testnode.CairnOptions(binary, filepath.Join(dir, "cairn"), "--enable-debug-command", "yes")
 	}
 	c := &comparison{}
 	if c.redis, err = startServer(testnode.RedisOptions(redis, filepath.Join(dir, "redis"))); err != nil {
@@ -118,6 +121,7 @@ func familyNames() []string {
 func (c *comparison) campaign(o options) (int, error) {
 	cases := max((o.commands+o.perCase-1)/o.perCase, 2)
 	executed, found, start := 0, 0, time.Now()
+	kinds := make(map[string]bool)
 	progress := time.Now()
 	for i := range cases {
 		seed := o.seed + uint64(i)
@@ -133,8 +137,12 @@ func (c *comparison) campaign(o options) (int, error) {
 		executed += len(steps)
 		if d != nil {
 			found++
-			c.report(o, seed, steps, d)
-			if found >= o.maxDiffs {
+			// One difference of a kind is told in full.
+			if !kinds[d.kind()] {
+				kinds[d.kind()] = true
+				c.report(o, seed, steps, d)
+			}
+			if len(kinds) >= o.maxDiffs {
 				break
 			}
 		}
@@ -153,7 +161,12 @@ func (c *comparison) report(o options, seed uint64, steps []step, d *difference)
 		short, last = c.shrink(steps, d, o.shrinkFor)
 	}
 	fmt.Fprintf(o.out, "difference with seed %d at step %d of %d\n", seed, d.index, len(steps))
-	for _, s := range short[:max(0, min(last.index, len(short)))] {
+	before := short[:max(0, min(last.index, len(short)))]
+	if omitted := len(before) - maxTold; omitted > 0 {
+		fmt.Fprintf(o.out, "    (%d steps before)\n", omitted)
+		before = before[omitted:]
+	}
+	for _, s := range before {
 		fmt.Fprintf(o.out, "    %v\n", s)
 	}
 	fmt.Fprintf(o.out, "  %v\n", last)
