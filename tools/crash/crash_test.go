@@ -53,3 +53,21 @@ func TestVerifyNoticesLoss(t *testing.T) {
 		t.Error("a hole in the order was not noticed")
 	}
 }
+
+// TestCairn is the short run of this program at each policy.
+func TestCairn(t *testing.T) {
+	t.Parallel()
+	binary := testnode.Binary(t)
+	for _, policy := range []string{"always", "everysec", "no"} {
+		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
+			n := testnode.StartCairn(t, "--appendfsync", policy)
+			n.Kill()
+			var out bytes.Buffer
+			c := &campaign{node: n, kills: 2, workers: 3, seed: 2, longest: 300 * time.Millisecond, check: checkFolder(binary, n.Dir), out: &out}
+			if err := c.run(); err != nil {
+				t.Errorf("%v\n%s", err, out.String())
+			}
+		})
+	}
+}
