@@ -224,7 +224,7 @@ func (c *Ctx) helloOptions() (o helloOptions, ok bool) {
 			o.setName, o.name = true, string(c.Args[i+1])
 			i++
 		default:
-			c.Out.Error("ERR Syntax error in HELLO option '" + string(c.Args[i]) + "'")
+			c.Out.Error("ERR Syntax error in HELLO option '" + string(resp.CString(c.Args[i])) + "'")
 			return o, false
 		}
 	}
