@@ -184,6 +184,10 @@ func (s stopping) ask(c stopCause) {
 	}
 }
 
+// sameRequest is how soon after a signal to stop a further one means no more than the first: a parent that is killed
+// has the system send one for each of its threads.
+const sameRequest = time.Second
+
 // stopSignals turns the first SIGTERM or SIGINT into a request to stop and the second into an immediate exit; SIGHUP opens
 // the log file again. done ends the listening.
 func stopSignals(logs *logs) (stop stopping, done func()) {
@@ -195,7 +199,7 @@ func stopSignals(logs *logs) (stop stopping, done func()) {
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		asked := false
+		var asked time.Time
 		for {
 			select {
 			case <-quit:
@@ -204,11 +208,12 @@ func stopSignals(logs *logs) (stop stopping, done func()) {
 				switch {
 				case s == syscall.SIGHUP:
 					logs.reopen()
-				case asked:
+				case time.Since(asked) < sameRequest:
+				case !asked.IsZero():
 					logs.Warn("Stopping at once")
 					os.Exit(exitFailure)
 				default:
-					asked = true
+					asked = time.Now()
 					stop.request(s.String())
 				}
 			}
