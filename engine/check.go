@@ -65,13 +65,11 @@ func Check(ctx context.Context, dir string, o Options) (*Report, error) {
 // counters are what counting gives, the expiry index has each expiring key and nothing
 // else, every sub-key belongs to a value or to a dead id. It reads everything, but holds no lock while it does.
 func (s *Store) Check(ctx context.Context) (*Report, error) {
-	s.life.RLock()
-	defer s.life.RUnlock()
-	if s.closed.Load() {
-		return nil, ErrClosed
-	}
 	c := &checker{s: s, ctx: ctx, r: &Report{}}
-	c.start()
+	if err := c.start(); err != nil {
+		return nil, err
+	}
+	defer s.life.RUnlock()
 	defer c.snap.Close()
 	if err := c.checkLog(); err != nil {
 		return c.r, err
@@ -100,11 +98,15 @@ type checker struct {
 	keyBuf  []byte
 }
 
-// start takes a snapshot and what memory says at that moment.
-func (c *checker) start() {
+// start takes a snapshot and what memory says at that moment, and holds s.life afterwards.
+func (c *checker) start() error {
 	s := c.s
 	s.world.Lock()
 	defer s.world.Unlock()
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	s.life.RLock()
 	c.snap = s.db.NewSnapshot()
 	c.table = s.dbs.Load()
 	c.r.LogEnd = s.log.End()
@@ -113,6 +115,7 @@ func (c *checker) start() {
 	for slot := range c.memory {
 		s.counters.stored(&c.memory[slot], uint16(slot), s.slots[slot].nextID, nil, false)
 	}
+	return nil
 }
 
 // checkLog reads the whole log.

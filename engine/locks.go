@@ -12,7 +12,8 @@ import (
 //	world  (shared by whoever locks slots, exclusive for what touches everything)
 //	slots, ascending
 //	commit mutex
-//	counters.mu, expiries.mu, reclaims.mu: leaves, nothing is taken under them
+//	life   (shared by reads that hold no slot lock, exclusive for Close)
+//	counters.mu, reclaims.mu, admission.mu: leaves, nothing is taken under them
 //
 // TryLock never waits, so it may be called in any order. No lock is held while
 // waiting for a stall (Store.AdmitWrite comes before) or for a sync (WaitStable comes after).
