@@ -138,16 +138,6 @@ func setString(t *engine.Txn, k engine.Key, value []byte, expireAt int64, enc ke
 	return s.putChunks(0, value)
 }
 
-// Set replaces the value, with an expiry in unix milliseconds or 0.
-func (s *String) Set(value []byte, expireAt int64) error {
-	return SetString(s.txn, s.key, value, expireAt)
-}
-
-// SetBuilt is Set for a value that Redis would build in place (BITOP): never shown as int or embstr.
-func (s *String) SetBuilt(value []byte) error {
-	return setString(s.txn, s.key, value, 0, keys.EncodingRaw)
-}
-
 // WriteAt overwrites the value from off on, growing it with zeros as needed; the expiry stays.
 func (s *String) WriteAt(off int64, p []byte) error {
 	length := max(s.Len(), off+int64(len(p)))

@@ -21,7 +21,6 @@ var (
 	ErrOverflow   = errors.New("types: increment or decrement would overflow")
 	ErrNaN        = errors.New("types: increment would produce NaN or infinity")
 	ErrNoKey      = errors.New("types: no such key")
-	ErrKeyExists  = errors.New("types: the target key exists")
 	ErrTooLong    = errors.New("types: the string would exceed the maximum length")
 )
 

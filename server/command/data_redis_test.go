@@ -199,3 +199,23 @@ var templates = []string{
 	"COMMAND GETKEYS PING x", "COMMAND GETKEYSANDFLAGS BITFIELD K GET u8 0 SET u8 0 0", "COMMAND GETKEYS OBJECT ENCODING K", "COMMAND GETKEYS MSET K V K V", "COMMAND GETKEYS GET K K",
 	"COMMAND INFO nosuch GET", "COMMAND DOCS nosuch nosuch",
 }
+
+func TestLCSIsRedis(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, testnode.StartRedis(t))
+	g := generator{rand.New(rand.NewPCG(7, 7))}
+	word := func() string {
+		b := make([]byte, g.IntN(30))
+		for i := range b {
+			b[i] = "abc"[g.IntN(3)]
+		}
+		return string(b)
+	}
+	for range 300 {
+		p.same(false, "MSET", "x", word(), "y", word())
+		p.same(false, "LCS", "x", "y")
+		p.same(false, "LCS", "x", "y", "LEN")
+		p.same(false, "LCS", "x", "y", "IDX")
+		p.same(false, "LCS", "x", "y", "IDX", "WITHMATCHLEN", "MINMATCHLEN", fmt.Sprint(g.IntN(4)-1))
+	}
+}
