@@ -136,7 +136,7 @@ func clientSetInfo(c *Ctx) {
 		return
 	}
 	if !printable(c.Args[3]) {
-		c.Out.Error("ERR " + string(c.Args[2]) + " cannot contain spaces, newlines or special characters.")
+		c.Out.Error("ERR " + quote(c.Args[2]) + " cannot contain spaces, newlines or special characters.")
 		return
 	}
 	c.Mu.Lock()

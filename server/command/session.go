@@ -49,8 +49,9 @@ type Session struct {
 	Name, LibName, LibVer string
 	shown                 sessionState
 
-	watched    []*watch
-	queueBytes int
+	watched    map[watchKey]*watch
+	queueBytes int // memory behind Queue
+	watchBytes int // memory behind watched
 }
 
 // sessionState is the copy of a session's private fields that CLIENT LIST shows.
@@ -66,7 +67,7 @@ type sessionState struct {
 // by the commands that change one of them, so that all others pay nothing.
 func (s *Session) publish() {
 	st := sessionState{
-		db: s.DB, multi: -1, multiBytes: s.queueBytes, watched: len(s.watched),
+		db: s.DB, multi: -1, multiBytes: s.queueBytes + s.watchBytes, watched: len(s.watched),
 		proto3: s.Out.Proto3, readOnly: s.ReadOnlyMode, noEvict: s.NoEvict, noTouch: s.NoTouch,
 		closing: s.CloseAfterReply, user: s.User,
 	}

@@ -47,16 +47,29 @@ func (s *Session) Enqueue(n *Node, cmd *Command, args [][]byte) {
 	if !s.MultiFailed && !s.Dirty.Load() {
 		q := Queued{Cmd: cmd, Args: copyArgs(args)}
 		s.Queue = append(s.Queue, q)
+		s.queueBytes += queuedOverhead
 		for _, a := range args {
-			s.queueBytes += len(a)
+			s.queueBytes += len(a) + argOverhead
 		}
-		if int64(s.queueBytes) > n.Config.ClientQueryBufferLimit() {
-			n.Stats.QueryLimit.Add(1)
-			s.CloseAfterReply = true
-		}
+		s.limitMemory(n)
 		s.publish()
 	}
 	s.Out.Simple("QUEUED")
+}
+
+// What a queued command, each of its arguments and a watched key take beside their bytes, about.
+const (
+	queuedOverhead = 32
+	argOverhead    = 24
+	watchOverhead  = 256
+)
+
+// limitMemory closes a connection that queues and watches more than client-query-buffer-limit.
+func (s *Session) limitMemory(n *Node) {
+	if int64(s.queueBytes+s.watchBytes) > n.Config.ClientQueryBufferLimit() {
+		n.Stats.QueryLimit.Add(1)
+		s.CloseAfterReply = true
+	}
 }
 
 // copyArgs copies args, which alias a request buffer, into one block.
@@ -96,7 +109,7 @@ func (s *Session) unwatch(n *Node) {
 	for _, w := range s.watched {
 		n.Watches.remove(w)
 	}
-	s.watched = nil
+	s.watched, s.watchBytes = nil, 0
 	s.Dirty.Store(false)
 }
 
@@ -170,23 +183,27 @@ func watchKeys(c *Ctx) {
 			return
 		}
 	}
+	c.limitMemory(c.Node)
 	c.publish()
 	c.Out.OK()
 }
 
 func (c *Ctx) watchKey(name []byte) error {
-	for _, w := range c.watched {
-		if w.db == c.DB && w.name == string(name) {
-			return nil
-		}
+	k := watchKey{c.DB, string(name)}
+	if c.watched[k] != nil {
+		return nil
 	}
-	w := &watch{session: c.Session, name: string(name), db: c.DB}
+	w := &watch{watchKey: k, session: c.Session}
 	r, ok, err := c.Txn.Get(w.key(c.Node))
 	if err != nil {
 		return err
 	}
 	w.existed, w.expireAt = ok, r.ExpireAt
-	c.watched = append(c.watched, w)
+	if c.watched == nil {
+		c.watched = make(map[watchKey]*watch)
+	}
+	c.watched[k] = w
+	c.watchBytes += watchOverhead + len(name)
 	c.Node.Watches.add(w)
 	return nil
 }

@@ -179,6 +179,13 @@ func TestQueueIsBounded(t *testing.T) {
 	if !c.s.CloseAfterReply {
 		t.Errorf("%d bytes are queued", c.s.queueBytes)
 	}
+	c = connect(t, n)
+	for i := range 5000 {
+		c.do("WATCH", "key"+strconv.Itoa(i))
+	}
+	if !c.s.CloseAfterReply {
+		t.Errorf("%d bytes are watched", c.s.watchBytes)
+	}
 }
 
 // waitFor polls until ok.

@@ -19,11 +19,16 @@ type Watches struct {
 	byName map[string][]*watch
 }
 
+// watchKey names a watched key.
+type watchKey struct {
+	db   int // logical
+	name string
+}
+
 // watch is one key that one session watches.
 type watch struct {
+	watchKey
 	session *Session
-	name    string
-	db      int // logical
 	// existed and expireAt tell what WATCH found. While the session is not dirty they still hold, but for the expiry.
 	existed  bool
 	expireAt int64 // unix ms, 0 for never

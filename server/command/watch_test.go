@@ -13,8 +13,8 @@ func newWatches() (*Watches, []uint8) {
 }
 
 func watchOne(w *Watches, db int, name string, existed bool) *watch {
-	k := &watch{session: &Session{}, name: name, db: db, existed: existed}
-	k.session.watched = append(k.session.watched, k)
+	k := &watch{watchKey: watchKey{db, name}, session: &Session{}, existed: existed}
+	k.session.watched = map[watchKey]*watch{k.watchKey: k}
 	w.add(k)
 	return k
 }
