@@ -40,7 +40,9 @@ type Cluster struct {
 		// told is the version of this node's record that was announced last.
 		told     uint64
 		contacts map[slotmap.NodeID]*contact
-		saveErr  error
+		// turn counts the texts made for nodes.conf; unsaved says that the newest is not there yet.
+		turn    uint64
+		unsaved bool
 	}
 	gossip atomic.Pointer[gossip.Gossip]
 	// life is held while the gossip is started or stopped.
@@ -196,18 +198,44 @@ func (c *Cluster) settleFirst() error {
 // publish saves what changed, makes a new view, and announces this node's record
 // if it has a new version. An epoch or a claim is on disk before anybody hears of it. The caller holds mu.
 func (c *Cluster) publish() error {
-	t := c.mu.table
-	err := c.store.save(t.conf())
-	if err != nil && c.mu.saveErr == nil {
+	c.mu.turn++
+	err := c.store.save(c.mu.table.conf(), c.mu.turn)
+	if err != nil {
 		c.log.Error("cluster: cannot save nodes.conf", "err", err)
 	}
-	c.mu.saveErr = err
+	c.show()
+	c.mu.unsaved = err != nil
+	return err
+}
+
+// show is publish for what others have told, which may be on disk a little later. The caller holds mu.
+func (c *Cluster) show() {
+	t := c.mu.table
+	c.mu.unsaved = true
 	c.view.Store(t.view())
 	if me := t.me(); me.Version != c.mu.told {
 		c.mu.told = me.Version
 		c.announce(gossip.News{Subject: me.ID, Version: me.Version, Holder: me.ID})
 	}
-	return err
+}
+
+// saveLate writes what show left, without holding mu while the disk works.
+func (c *Cluster) saveLate() {
+	c.mu.Lock()
+	if !c.mu.unsaved {
+		c.mu.Unlock()
+		return
+	}
+	c.mu.turn++
+	turn, text := c.mu.turn, c.mu.table.conf()
+	c.mu.unsaved = false
+	c.mu.Unlock()
+	if err := c.store.save(text, turn); err != nil {
+		c.log.Error("cluster: cannot save nodes.conf", "err", err)
+		c.mu.Lock()
+		c.mu.unsaved = true
+		c.mu.Unlock()
+	}
 }
 
 func (c *Cluster) announce(n gossip.News) {
@@ -297,12 +325,17 @@ func (c *Cluster) merge(s *state, met bool) {
 	defer c.mu.Unlock()
 	t := c.mu.table
 	wasStored := t.peers[s.Sender] != nil && t.peers[s.Sender].stored
+	epoch := t.me().Epoch
 	news := t.merge(s, met, now())
 	if len(news) == 0 && !wasStored {
 		return
 	}
 	t.judge(now())
-	_ = c.publish()
+	if t.me().Epoch != epoch {
+		_ = c.publish()
+	} else {
+		c.show()
+	}
 	for _, id := range news {
 		if id != t.self {
 			c.announce(gossip.News{Subject: id, Version: t.peers[id].Version, Holder: t.self})
@@ -319,6 +352,7 @@ func (c *Cluster) run() {
 		select {
 		case <-ticker.C:
 			c.tick()
+			c.saveLate()
 		case <-c.ctx.Done():
 			return
 		}
@@ -342,8 +376,8 @@ func (c *Cluster) tick() {
 			t.silent(id, at-silence)
 		}
 	}
-	if changed := t.tick(at); changed || t.me().Version != c.mu.told || c.mu.saveErr != nil {
-		_ = c.publish()
+	if changed := t.tick(at); changed || t.me().Version != c.mu.told {
+		c.show()
 	}
 	c.keepContact(at)
 }
@@ -379,6 +413,7 @@ func (c *Cluster) Close() error {
 	c.stopGossip()
 	err := c.bus.Close()
 	c.wg.Wait()
+	c.saveLate()
 	return errors.Join(err, c.store.close())
 }
 

@@ -99,7 +99,7 @@ func join(t *testing.T, members []*member) time.Duration {
 // settled waits until all members agree and are up.
 func settled(t *testing.T, members []*member) time.Duration {
 	t.Helper()
-	return eventually(t, "all agree and are up", 20*time.Second, func() bool {
+	return eventually(t, "all agree and are up", time.Minute, func() bool {
 		for _, m := range members {
 			if !m.View().Up() || m.signature() != members[0].signature() || !m.reaches(len(members)) {
 				return false

@@ -106,7 +106,7 @@ func (c *Cluster) Reset(hard bool) error {
 
 // Save writes nodes.conf.
 func (c *Cluster) Save() error {
-	return c.change(func(*table, int64) error { c.store.saved = nil; return nil })
+	return c.change(func(*table, int64) error { c.store.forget(); return nil })
 }
 
 // FailureReports is how many other nodes say that they do not reach a node; ok is false for an unknown one.

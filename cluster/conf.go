@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -23,13 +24,19 @@ import (
 //	<id> <ip>:<port>@<busport>,<hostname>,shard-id=<id> <flags> - 0 0 <epoch> connected <slots>
 //	vars currentEpoch <n> lastVoteEpoch 0
 //
+// Who has failed is not in it: a node that starts finds that out anew.
+//
 // It is replaced as a whole (written beside, synced, renamed), so a crash leaves the old or the new one.
 
 // conf writes the table.
 func (t *table) conf() []byte {
 	var b bytes.Buffer
 	for _, n := range t.nodes() {
-		fmt.Fprintf(&b, "%s %s:%d@%d,%s,shard-id=%s %s - 0 0 %d connected", n.ID, n.IP, n.Port, n.BusPort, n.Hostname, n.ShardID, n.Flags(), n.Epoch)
+		flags := "master"
+		if n.Myself {
+			flags = "myself,master"
+		}
+		fmt.Fprintf(&b, "%s %s:%d@%d,%s,shard-id=%s %s - 0 0 %d connected", n.ID, n.IP, n.Port, n.BusPort, n.Hostname, n.ShardID, flags, n.Epoch)
 		for _, r := range n.Slots {
 			b.WriteString(" " + r.String())
 		}
@@ -201,10 +208,13 @@ func (s *saved) slots(word string, set *slotmap.Set) error {
 
 // store keeps nodes.conf.
 type store struct {
-	fs    vfs.FS
-	path  string
-	lock  io.Closer
+	fs   vfs.FS
+	path string
+	lock io.Closer
+
+	mu    sync.Mutex
 	saved []byte
+	turn  uint64 // of the newest text that was given to save
 }
 
 // openStore locks the file's place and reads it; nil when there is none or it is empty.
@@ -238,8 +248,14 @@ func (st *store) load() (*saved, error) {
 	return s, nil
 }
 
-// save replaces the file, unless it says the same already.
-func (st *store) save(text []byte) error {
+// save replaces the file, unless it says the same already or a text of a later turn has come before.
+func (st *store) save(text []byte, turn uint64) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if turn < st.turn {
+		return nil
+	}
+	st.turn = turn
 	if bytes.Equal(text, st.saved) {
 		return nil
 	}
@@ -271,6 +287,13 @@ func (st *store) syncDir() error {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// forget makes the next save write in any case.
+func (st *store) forget() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.saved = nil
 }
 
 func (st *store) close() error { return st.lock.Close() }

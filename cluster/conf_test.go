@@ -90,7 +90,7 @@ func TestConfSurvivesCrashes(t *testing.T) {
 	table := exampleTable()
 	for epoch := uint64(10); epoch < 30; epoch++ {
 		table.currentEpoch = epoch
-		if err := st.save(table.conf()); err != nil {
+		if err := st.save(table.conf(), epoch); err != nil {
 			t.Fatal(err)
 		}
 		crashed := fs.CrashClone(vfs.CrashCloneCfg{})

@@ -14,7 +14,7 @@ type contact struct {
 	again bool  // asked for while busy, or too soon
 	done  int64 // unix ms of the last one's end
 	next  int64 // unix ms, not before unless there is news
-	pause int64 // ms, doubles with every failure
+	pause int64 // ms, doubles until the peer answers
 }
 
 const (
@@ -38,8 +38,13 @@ func (c *Cluster) keepContact(at int64) {
 		}
 	}
 	for id, p := range t.peers {
-		if id != t.self && (!p.answers || p.stored) {
+		if id == t.self {
+			continue
+		}
+		if !p.answers || p.stored {
 			c.reach(id, at, false)
+		} else if k := c.mu.contacts[id]; k != nil {
+			k.pause = firstPause
 		}
 	}
 }
@@ -90,11 +95,10 @@ func (c *Cluster) speak(id slotmap.NodeID, addr string, join bool) {
 	}
 	k.busy, k.done = false, now()
 	if err != nil {
-		k.next, k.pause = now()+k.pause, min(2*k.pause, maxPause, max(firstPause, c.mu.table.set.NodeTimeout.Milliseconds()/2))
 		c.log.Debug("cluster: no contact", "node", id, "addr", addr, "err", err)
-		return
 	}
-	k.next, k.pause = now()+firstPause, firstPause
+	longest := min(maxPause, max(firstPause, c.mu.table.set.NodeTimeout.Milliseconds()/2))
+	k.next, k.pause = k.done+k.pause, min(2*k.pause, longest)
 }
 
 // news fetches what a broadcast tells of, from the node that has it.

@@ -81,6 +81,7 @@ func (g *Gossip) config() *memberlist.Config {
 	c.Name = string(g.o.ID)
 	c.Transport = newTransport(g.o.ID, g.o.Bus, g.o.Resolve)
 	c.RequireNodeNames = true
+	c.EnableCompression = false // LZW costs more than these small messages
 	c.SecretKey = derive([]byte(g.o.Bus.o.Secret), "cairn gossip 1")
 	c.Logger = memberlistLogger(g.o.Logger)
 	c.DeadNodeReclaimTime = time.Second
