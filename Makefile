@@ -14,7 +14,7 @@ help: ## list the targets
 build: bin/cairn ## build bin/cairn
 
 bin/cairn: FORCE
-	@$(GO) build -ldflags '-X main.version=$(VERSION)' -o $@ ./cmd/cairn
+	@$(GO) build -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o $@ ./cmd/cairn
 
 run: bin/cairn ## one node on 127.0.0.1:6379, data in ./data/node
 	@mkdir -p data/node
