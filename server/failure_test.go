@@ -158,7 +158,7 @@ func TestShutdownGivesUp(t *testing.T) {
 		srv := start(t, s)
 		c := srv.dial()
 		expect(t, c, "SET big "+strings.Repeat("x", 8<<20), "+OK")
-		_, _ = c.Write([]byte(strings.Repeat("GET big\r\n", 4)))
+		_, _ = c.Write([]byte(strings.Repeat("GET big\r\n", 8)))
 		eventually(t, "nothing waits", func() bool { return srv.outgoing.Load() > 0 })
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairndb/cairn/server/command"
 	"github.com/cairndb/cairn/tools/testnode"
 	"github.com/cairndb/cairn/tools/wire"
 )
@@ -106,6 +107,34 @@ func TestQueryBufferLimit(t *testing.T) {
 		}
 		expect(t, srv.dial(), "PING", "+PONG")
 	})
+}
+
+// What a peer sends faster than its requests are run stays in the kernel.
+func TestInputIsBounded(t *testing.T) {
+	srv := start(t, setup{})
+	c, other := srv.dial(), srv.dial()
+	expect(t, other, "SET big "+strings.Repeat("x", 1<<20), "+OK")
+	request := bytes.Repeat([]byte("GET big\r\n"), 1000)
+	go func() {
+		for range 200 {
+			if _, err := c.Write(request); err != nil {
+				return
+			}
+		}
+	}()
+	for range 300 {
+		if v, err := c.Receive(); err != nil || len(v.Text) != 1<<20 {
+			t.Fatalf("%d bytes, %v", len(v.Text), err)
+		}
+		srv.node.Clients.Each(func(s *command.Session) bool {
+			if held := s.QueryBuf.Load() + s.QueryFree.Load(); held > 1<<20 {
+				t.Errorf("%d bytes of requests are held", held)
+				return false
+			}
+			return true
+		})
+	}
+	_ = c.Close()
 }
 
 // A peer that never reads its replies keeps a bounded part of them waiting; nobody else notices.

@@ -224,13 +224,15 @@ func (l *loop) event(ev *unix.EpollEvent) {
 	}
 	broken := ev.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0
 	switch {
+	case c.phase == working && broken: // would be reported for ever
+		c.killed.Store(true)
+		_ = l.ctl(unix.EPOLL_CTL_DEL, fd, 0, 0)
+		c.events = 0
+		return
+	case c.phase != serving && broken:
+		l.close(c)
+		return
 	case c.phase != serving:
-		if broken { // would be reported for ever
-			c.killed.Store(true)
-			_ = l.ctl(unix.EPOLL_CTL_DEL, fd, 0, 0)
-			c.events = 0
-			return
-		}
 		l.arm(c, c.events&^unix.EPOLLIN)
 		return
 	case ev.Events&unix.EPOLLOUT != 0:
@@ -240,7 +242,7 @@ func (l *loop) event(ev *unix.EpollEvent) {
 		return
 	}
 	switch {
-	case !c.finish && !c.eof && l.srv.mayContinue(c):
+	case !c.finish && !c.eof && !c.more && !l.draining && l.srv.mayContinue(c):
 		l.read(c)
 	case broken:
 		l.close(c)
@@ -432,8 +434,11 @@ func (l *loop) send(c *conn) {
 		l.close(c)
 		return
 	}
+	if c.more { // the peer has sent more than is run at once
+		l.resumeLater(c)
+		return
+	}
 	l.arm(c, unix.EPOLLIN)
-	l.resumeLater(c)
 }
 
 // lag keeps the rest of the replies of a peer that does not read them fast enough.
@@ -668,7 +673,7 @@ func (l *loop) drainStep() {
 		case c == nil || c.phase == working || c.queued && !force:
 		case force || c.phase == pausing || c.phase == serving && c.pending() == 0:
 			l.close(c)
-		default:
+		case !c.more:
 			c.finish = true
 		}
 	}
