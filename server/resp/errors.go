@@ -17,7 +17,6 @@ const (
 	ErrTooLarge    = "ERR the command writes more than fits into one transaction"
 	ErrOffset      = "ERR offset is out of range"
 	ErrSameObject  = "ERR source and destination objects are the same"
-	ErrBadDB       = "ERR invalid DB index"
 	ErrDBRange     = "ERR DB index is out of range"
 	ErrBusyKey     = "BUSYKEY Target key name already exists."
 	ErrDumpSum     = "ERR DUMP payload version or checksum are wrong"
