@@ -112,11 +112,11 @@ func (g *Gossip) Alive() map[slotmap.NodeID]bool {
 	return alive
 }
 
-// Silence is how long a node has not answered, at most, when memberlist takes it for dead: it waits
-// to be probed, is probed, and is suspected (memberlist suspicionTimeout).
+// Silence is how long a node has not answered, at least, when memberlist takes it for dead: it was
+// probed, and then suspected (memberlist suspicionTimeout).
 func (g *Gossip) Silence() time.Duration {
 	scale := math.Max(1, math.Log10(float64(g.members())))
-	return 2*g.probe + time.Duration(scale*float64(g.suspicion))
+	return g.probe + time.Duration(scale*float64(g.suspicion))
 }
 
 func (g *Gossip) members() int { return max(1, int(g.size.Load())) }
