@@ -363,6 +363,7 @@ const cursorBits = 31
 
 // parseCursor reads a cursor as Redis does, with strtoul: a sign is allowed, and nothing at all is 0.
 func parseCursor(b []byte) (uint64, bool) {
+	b = resp.CString(b)
 	if len(b) == 0 {
 		return 0, true
 	}

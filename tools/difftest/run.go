@@ -35,7 +35,7 @@ func (s *server) dial(i int) error {
 	}
 	c, err := s.node.Dial()
 	if err == nil {
-		c.Timeout = 10 * time.Second
+		c.Timeout = 30 * time.Second
 		s.conns[i] = c
 	}
 	return err
@@ -171,7 +171,7 @@ func (c *comparison) runBurst(steps []step) (*difference, error) {
 			return &difference{i, s, redis[i].String(), cairn[i].String()}, nil
 		}
 	}
-	if redis[len(steps)-1].Equal(closed) {
+	if last := len(steps) - 1; redis[last].Equal(closed) || is(steps[last].args, "quit") {
 		return nil, errors.Join(c.redis.dial(conn), c.cairn.dial(conn))
 	}
 	return nil, nil
