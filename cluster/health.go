@@ -3,7 +3,7 @@ package cluster
 // health is cluster_state and what it takes to change.
 type health struct {
 	ok bool
-	// started is when this node started; restored says that it knew other slot owners from before.
+	// started is when this node started.
 	started int64
 	// minority is when this node last did not reach a majority, 0 for never.
 	minority int64
