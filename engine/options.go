@@ -39,7 +39,7 @@ type Options struct {
 	LogBacklogBytes uint64
 	// FreeSpaceReserve is the room on the disk below which writes are refused (SetFreeSpaceReserve).
 	FreeSpaceReserve uint64
-	// SyncPolicy is appendfsync (SetSyncPolicy).
+	// SyncPolicy is appendfsync (SetSyncPolicy). Its zero value is the safest, always; DefaultOptions says everysec.
 	SyncPolicy wal.Policy
 	// Databases is the number of logical databases, 1 to 128.
 	Databases int

@@ -8,6 +8,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	wal "github.com/cairndb/cairn/engine/log"
 )
 
 // TestLogIsSyncedBeforeManifestWrites: syncing it before the MANIFEST's sync was too late, since a
@@ -25,7 +27,9 @@ func TestLogIsSyncedBeforeManifestWrites(t *testing.T) {
 		}
 		return nil
 	})
-	s = openTest(t, "d", testOptions(errorfs.Wrap(vfs.NewMem(), watch)))
+	o := testOptions(errorfs.Wrap(vfs.NewMem(), watch))
+	o.SyncPolicy = wal.No
+	s = openTest(t, "d", o)
 	fill(t, s, 100)
 	committed.Store(s.log.End())
 	if err := s.db.Flush(); err != nil { // Store.Flush would sync the log first
