@@ -64,10 +64,10 @@ func (c *crasher) crash(where string) {
 	c.crashing = where
 }
 
-func (c *crasher) done() *vfs.MemFS {
+func (c *crasher) done() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.crashed
+	return c.crashed != nil
 }
 
 // crashTest is a series of crashes of one store.
@@ -77,6 +77,9 @@ type crashTest struct {
 	history []commitPoint
 	cr      *crasher
 	o       Options
+	// What the last crash must not lose, and where it was.
+	promised Offset
+	crashing string
 }
 
 // begin arms a crash on fs.
@@ -86,9 +89,7 @@ func (ct *crashTest) begin(fs *vfs.MemFS) {
 	cr.cfg.RNG = rand.New(rand.NewPCG(ct.rng.Uint64(), 0))
 	cr.cfg.UnsyncedDataPercent = []int{0, 30, 90, 100}[ct.rng.IntN(4)]
 	cr.countdown.Store(1 + int64(ct.rng.ExpFloat64()*400))
-	if ct.cr != nil {
-		cr.acked.Store(ct.cr.ackedAt)
-	}
+	cr.acked.Store(ct.promised)
 	ct.cr = cr
 	ct.o.FS = errorfs.Wrap(fs, cr)
 }
@@ -135,9 +136,8 @@ func (ct *crashTest) step() {
 // verify compares the store after a crash with the commit that it should be at.
 func (ct *crashTest) verify() {
 	end := ct.s.recovery.To
-	if end < ct.cr.ackedAt {
-		ct.t.Fatalf("crash at %s, %d%% of unsynced data kept: recovered to %d, but %d was acknowledged (policy %v)",
-			ct.cr.crashing, ct.cr.cfg.UnsyncedDataPercent, end, ct.cr.ackedAt, ct.policy)
+	if end < ct.promised {
+		ct.t.Fatalf("crash at %s: recovered to %d, but %d was acknowledged (policy %v)", ct.crashing, end, ct.promised, ct.policy)
 	}
 	i := len(ct.history) - 1
 	for ct.history[i].end > end {
@@ -161,10 +161,11 @@ func (ct *crashTest) run(n int) {
 		if point > 0 {
 			ct.verify()
 		}
-		for ct.cr.done() == nil {
+		for !ct.cr.done() {
 			ct.step()
 		}
-		fs = ct.cr.done()
+		fs, ct.promised = ct.cr.crashed, ct.cr.ackedAt
+		ct.crashing = fmt.Sprintf("%s, with %d%% of unsynced data kept", ct.cr.crashing, ct.cr.cfg.UnsyncedDataPercent)
 		ct.fatal(s.Close())
 	}
 }
