@@ -4,40 +4,42 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/VictoriaMetrics/fastcache"
+	"github.com/coocood/freecache"
 )
 
 const (
-	// minRecordCache is what fastcache takes at least: 512 buckets of one chunk.
-	minRecordCache = 32 << 20
-	// maxCached is the greatest entry that fastcache keeps; it ignores Set of a greater
-	// one and would go on to answer with the old value.
-	maxCached = 64<<10 - 16
+	// minRecordCache is the least size that makes sense: 256 segments of 4 KiB entries.
+	minRecordCache = 1 << 20
+	// maxCachedKey is the longest key that freecache takes.
+	maxCachedKey = 1<<16 - 1
 )
 
 // recordCache holds meta records by their stored key; an empty value means known to be absent. It is
-// filled and written through under the slot's lock, so it never differs from the store.
+// filled and written through under the slot's lock, so it never differs from the store. A record
+// that is written again is changed in place, so a hot set that fits stays.
 type recordCache struct {
-	c *fastcache.Cache // nil when it is switched off
+	c    *freecache.Cache // nil when it is switched off
+	size int64
 }
 
 func newRecordCache(size int64) recordCache {
 	if size < 0 {
 		return recordCache{}
 	}
-	return recordCache{c: fastcache.New(int(max(size, minRecordCache)))}
+	size = max(size, minRecordCache)
+	return recordCache{c: freecache.NewCache(int(size)), size: size}
 }
 
 // get returns the record, nil if the key is known to be absent.
 func (c *recordCache) get(a *arena, key []byte) (rec []byte, ok bool) {
-	if c.c == nil {
+	if c.c == nil || len(key) > maxCachedKey {
 		return nil, false
 	}
 	// The rest of the chunk is room that most records fit in.
 	room := a.chunk[len(a.chunk):cap(a.chunk)]
-	got, ok := c.c.HasGet(room[:0], key)
-	if !ok || len(got) == 0 {
-		return nil, ok
+	got, err := c.c.GetWithBuf(key, room[:0])
+	if err != nil || len(got) == 0 {
+		return nil, err == nil
 	}
 	if len(got) <= len(room) {
 		a.alloc(len(got))
@@ -48,21 +50,27 @@ func (c *recordCache) get(a *arena, key []byte) (rec []byte, ok bool) {
 	return got[:len(got):len(got)], true
 }
 
-func (c *recordCache) has(key []byte) bool { return c.c != nil && c.c.Has(key) }
+func (c *recordCache) has(key []byte) bool {
+	if c.c == nil || len(key) > maxCachedKey {
+		return false
+	}
+	_, err := c.c.TTL(key)
+	return err == nil
+}
 
+// set keeps a record or, if it is too large to be kept, forgets the one before.
 func (c *recordCache) set(key, rec []byte) {
-	switch {
-	case c.c == nil:
-	case len(key)+len(rec) > maxCached:
+	if c.c == nil || len(key) > maxCachedKey {
+		return
+	}
+	if c.c.Set(key, rec, 0) != nil {
 		c.c.Del(key)
-	default:
-		c.c.Set(key, rec)
 	}
 }
 
 func (c *recordCache) reset() {
 	if c.c != nil {
-		c.c.Reset()
+		c.c.Clear()
 	}
 }
 

@@ -19,7 +19,7 @@ type Options struct {
 	FS vfs.FS
 	// CacheBytes is the size of Pebble's block cache; memtables are taken from it, too.
 	CacheBytes int64
-	// RecordCacheBytes is the size of the record cache; at least 32 MiB, negative for none.
+	// RecordCacheBytes is the size of the record cache; negative for none.
 	RecordCacheBytes int64
 	// MemTableBytes is the size of a memtable. It bounds, with MemTables, the log that a start replays.
 	MemTableBytes int64
@@ -61,7 +61,7 @@ func DefaultOptions() Options {
 	return Options{
 		FS:               vfs.Default,
 		CacheBytes:       256 << 20,
-		RecordCacheBytes: 128 << 20,
+		RecordCacheBytes: 256 << 20,
 		MemTableBytes:    64 << 20,
 		MemTables:        4,
 		L0Sublevels:      24,

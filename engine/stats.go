@@ -3,52 +3,50 @@ package engine
 import (
 	"time"
 
-	"github.com/VictoriaMetrics/fastcache"
-
 	wal "github.com/cairndb/cairn/engine/log"
 )
 
 // Stats is a snapshot for INFO. Sizes are bytes.
 type Stats struct {
-	Commits           uint64
-	ExpiredKeys       uint64
-	ReclaimedIDs      uint64 // dead large values whose parts were removed
-	ReclaimQueue      int    // slots that wait for it
-	Corruptions       uint64
-	BackgroundErrors  uint64
-	Failed            bool
-	ReadOnlyReason    string // why writes are refused, empty if they are not
-	Recovery          Recovery
-	MemoryBudget      int64
-	Log               wal.Stats
-	DiskAvailable     uint64
-	DiskTotal         uint64
-	StoreBytes        uint64 // Pebble's files
-	RecordCacheHits   uint64
-	RecordCacheMisses uint64
-	RecordCacheBytes  uint64
-	RecordCacheMax    uint64
-	StoreReads        uint64 // reads that the record cache could not answer
-	StoreReadsSlow    uint64 // of these, those that took longer than memory does
-	BlockCacheHits    int64
-	BlockCacheMisses  int64
-	BlockCacheBytes   int64
-	BlockCacheMax     int64
-	MemTables         int64
-	MemTableBytes     uint64
-	L0Files           int64
-	L0Sublevels       int32
-	LevelFiles        [7]int64
-	LevelBytes        [7]int64
-	CompactionDebt    uint64
-	Compactions       int64
-	CompactionsNow    int64
-	Flushes           int64
-	BytesFlushed      uint64
-	BytesCompacted    uint64
-	Stalled           bool
-	Stalls            uint64
-	StallTime         time.Duration
+	Commits            uint64
+	ExpiredKeys        uint64
+	ReclaimedIDs       uint64 // dead large values whose parts were removed
+	ReclaimQueue       int    // slots that wait for it
+	Corruptions        uint64
+	BackgroundErrors   uint64
+	Failed             bool
+	ReadOnlyReason     string // why writes are refused, empty if they are not
+	Recovery           Recovery
+	MemoryBudget       int64
+	Log                wal.Stats
+	DiskAvailable      uint64
+	DiskTotal          uint64
+	StoreBytes         uint64 // Pebble's files
+	RecordCacheHits    uint64
+	RecordCacheMisses  uint64
+	RecordCacheRecords uint64
+	RecordCacheMax     uint64
+	StoreReads         uint64 // reads that the record cache could not answer
+	StoreReadsSlow     uint64 // of these, those that took longer than memory does
+	BlockCacheHits     int64
+	BlockCacheMisses   int64
+	BlockCacheBytes    int64
+	BlockCacheMax      int64
+	MemTables          int64
+	MemTableBytes      uint64
+	L0Files            int64
+	L0Sublevels        int32
+	LevelFiles         [7]int64
+	LevelBytes         [7]int64
+	CompactionDebt     uint64
+	Compactions        int64
+	CompactionsNow     int64
+	Flushes            int64
+	BytesFlushed       uint64
+	BytesCompacted     uint64
+	Stalled            bool
+	Stalls             uint64
+	StallTime          time.Duration
 }
 
 // Stats returns a snapshot. After Close it holds the counters only.
@@ -83,10 +81,9 @@ func (s *Store) Stats() Stats {
 	}
 	st.Log = s.log.Stats()
 	if s.cache.c != nil {
-		var c fastcache.Stats
-		s.cache.c.UpdateStats(&c)
-		st.RecordCacheHits, st.RecordCacheMisses = c.GetCalls-c.Misses, c.Misses
-		st.RecordCacheBytes, st.RecordCacheMax = c.BytesSize, c.MaxBytesSize
+		c := s.cache.c
+		st.RecordCacheHits, st.RecordCacheMisses = uint64(c.HitCount()), uint64(c.MissCount())
+		st.RecordCacheRecords, st.RecordCacheMax = uint64(c.EntryCount()), uint64(s.cache.size)
 	}
 	s.pebbleStats(&st)
 	return st

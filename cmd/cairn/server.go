@@ -109,6 +109,12 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 	defer func() { err = errors.Join(err, store.Close()) }()
 	followStore(conf, store)
 
+	closePprof, err := servePprof(conf.PprofAddress(), logs.Logger)
+	if err != nil {
+		return err
+	}
+	defer closePprof()
+
 	member, err := openCluster(conf, logs.Logger)
 	if err != nil {
 		return err

@@ -61,19 +61,17 @@ func syncPolicy(conf *config.Config) wal.Policy {
 
 const (
 	// heapSlack is what the heap may hold beside the store: connections, replies, garbage.
-	heapSlack = 256 << 20
+	heapSlack = 128 << 20
 	// gcPercent lets a small heap grow before it is collected; the limit takes over when it has grown.
 	gcPercent = 200
 )
 
-// limitMemory sets the garbage collector's pace: memtables and block cache are Go memory, so without a limit the heap
+// limitMemory sets the garbage collector's pace: memtables and caches are Go memory, so without a limit the heap
 // could reach a multiple of them. GOGC and GOMEMLIMIT in the environment have precedence.
 func limitMemory(conf *config.Config, log *slog.Logger) {
 	limit := conf.MemoryLimit()
 	if limit == 0 {
-		o := storeOptions(conf, log, stopping{})
-		o.RecordCacheBytes = -1 // lies outside the Go heap
-		limit = o.MemoryBudget() + heapSlack
+		limit = storeOptions(conf, log, stopping{}).MemoryBudget() + heapSlack
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(limit)

@@ -55,7 +55,7 @@ func engineLog(w *infoWriter, s *engine.Stats) {
 func engineCaches(w *infoWriter, s *engine.Stats) {
 	w.field("record_cache_hits", s.RecordCacheHits)
 	w.field("record_cache_misses", s.RecordCacheMisses)
-	w.field("record_cache_bytes", s.RecordCacheBytes)
+	w.field("record_cache_records", s.RecordCacheRecords)
 	w.field("record_cache_max_bytes", s.RecordCacheMax)
 	w.field("block_cache_hits", s.BlockCacheHits)
 	w.field("block_cache_misses", s.BlockCacheMisses)

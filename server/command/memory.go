@@ -115,10 +115,9 @@ func goMemory() (m memoryUse) {
 	return m
 }
 
-// memory is goMemory with the record cache, which lies outside the Go heap, and the resident set size.
-func (n *Node) memory(store *engine.Stats) memoryUse {
+// memory is goMemory with the resident set size.
+func (n *Node) memory() memoryUse {
 	m := goMemory()
-	m.used += store.RecordCacheBytes
 	m.rss = residentSetSize(m.resident)
 	n.Stats.peakMemory.max(m.used)
 	return m
@@ -207,7 +206,7 @@ type memoryReport struct {
 }
 
 func (n *Node) memoryReport(store *engine.Stats) memoryReport {
-	r := memoryReport{memoryUse: n.memory(store)}
+	r := memoryReport{memoryUse: n.memory()}
 	r.peak = int64(n.Stats.peakMemory.Load())
 	r.startup = int64(n.Stats.startupMemory)
 	r.clients = n.clientUse().total

@@ -42,6 +42,7 @@ var (
 	tcpKeepAlive       = intOf("tcp-keepalive")
 	ioThreads          = intOf("io-threads")
 	workerThreads      = intOf("worker-threads")
+	pprofAddress       = textOf("pprof-address")
 	maxClients         = intOf("maxclients")
 	queryBufferLimit   = intOf("client-query-buffer-limit")
 	protoMaxBulk       = intOf("proto-max-bulk-len")
@@ -121,6 +122,9 @@ func (c *Config) TCPKeepAlive() time.Duration { return seconds(tcpKeepAlive.of(c
 
 // IOThreads is the number of event loops.
 func (c *Config) IOThreads() int { return int(ioThreads.of(c)) }
+
+// PprofAddress is where Go's profiles are served by HTTP; empty for nowhere.
+func (c *Config) PprofAddress() string { return pprofAddress.of(c) }
 
 // WorkerThreads bounds the goroutines that run slow commands.
 func (c *Config) WorkerThreads() int { return int(workerThreads.of(c)) }

@@ -24,6 +24,7 @@ var network = []*Directive{
 	number("io-threads", "1", 1, 128, 0),
 	boolean("io-threads-do-reads", "no", Ignored),
 	number("worker-threads", "16", 1, 1024, Own),
+	text("pprof-address", "", Own),
 }
 
 var general = []*Directive{
@@ -65,7 +66,7 @@ var general = []*Directive{
 
 var engineOwn = []*Directive{
 	memory("block-cache-size", "256mb", 8<<20, maxLong, Own),
-	memory("record-cache-size", "128mb", 0, maxLong, Own),
+	memory("record-cache-size", "256mb", 0, maxLong, Own),
 	memory("memtable-size", "64mb", 1<<20, 2<<30, Own),
 	number("memtable-count", "4", 2, 64, Own),
 	memory("memory-limit", "0", 0, maxLong, Own),
