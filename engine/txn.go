@@ -33,6 +33,7 @@ type Txn struct {
 	memoOK  bool
 
 	slotBuf []uint16 // these are for Commit
+	order   []orderedOp
 	dbBuf   []keys.DBCounters
 	valBuf  []byte
 }
@@ -95,7 +96,7 @@ func (t *Txn) seekMeta(k Key) ([]byte, error) {
 	if t.memoOK && bytes.Equal(t.keyBuf, t.memoKey) {
 		return t.memoRec, nil
 	}
-	rec, err := t.lookup(t.keyBuf, true)
+	rec, err := t.lookup(k.Slot, t.keyBuf)
 	if err != nil {
 		return nil, err
 	}
@@ -104,8 +105,8 @@ func (t *Txn) seekMeta(k Key) ([]byte, error) {
 	return rec, nil
 }
 
-// lookup returns the value of a stored key, nil if it is absent. Values are never empty: a record has a header.
-func (t *Txn) lookup(key []byte, cached bool) ([]byte, error) {
+// lookup returns the stored record of a meta key, nil if it is absent.
+func (t *Txn) lookup(slot uint16, key []byte) ([]byte, error) {
 	if i := t.set.find(key); i >= 0 {
 		if o := &t.set.ops[i]; o.kind == opSet && i >= t.set.flush {
 			return o.val, nil
@@ -115,26 +116,23 @@ func (t *Txn) lookup(key []byte, cached bool) ([]byte, error) {
 	if t.set.flush > 0 {
 		return nil, nil
 	}
-	if cached {
-		if rec, ok := t.s.cache.get(&t.arena, key); ok {
-			return rec, nil
-		}
+	if rec, ok := t.s.cache.get(&t.arena, key); ok {
+		return rec, nil
 	}
 	v, closer, err := t.s.read(key)
 	if err != nil {
 		return nil, err
 	}
 	if closer == nil {
-		if cached {
+		// Whoever may write is about to: the cache would be told twice.
+		if !t.mayWrite(slot) {
 			t.s.cache.set(key, nil)
 		}
 		return nil, nil
 	}
 	v = t.arena.copy(v)
 	_ = closer.Close()
-	if cached {
-		t.s.cache.set(key, v)
-	}
+	t.s.cache.set(key, v)
 	return v, nil
 }
 
