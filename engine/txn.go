@@ -146,6 +146,29 @@ func (t *Txn) Ready(k Key) bool {
 	return t.set.flush > 0 || t.set.find(t.keyBuf) >= 0 || t.s.cache.has(t.keyBuf)
 }
 
+// largeValue is how many bytes a value may have whose commands need no worker.
+const largeValue = 1 << 20
+
+// Large says whether k is known to have a value of many chunks, which takes long to read.
+func (t *Txn) Large(k Key) bool {
+	t.keyBuf = keys.AppendMeta(t.keyBuf[:0], k.Slot, k.DB, k.Name)
+	if t.set.flush > 0 || t.set.find(t.keyBuf) >= 0 {
+		return false
+	}
+	rec, ok := t.s.cache.get(&t.arena, t.keyBuf)
+	if !ok {
+		return false
+	}
+	t.keyBuf, t.memoKey = t.memoKey, t.keyBuf
+	t.memoRec, t.memoOK = rec, true
+	var h keys.Header
+	if rec == nil {
+		return false
+	}
+	_, err := h.Decode(rec)
+	return err == nil && h.ID != 0 && h.Type == keys.TypeString && h.Count > largeValue
+}
+
 // Get returns the live record of k: an expired one is reported as absent.
 func (t *Txn) Get(k Key) (Record, bool, error) {
 	rec, err := t.seekMeta(k)

@@ -182,12 +182,15 @@ func (x *executor) take(n *need) bool {
 	return x.lock(n.slots, n.write)
 }
 
-// ready says whether the records of all keys can be read without waiting for the disk.
+// ready says whether the records of all keys can be read without waiting for the disk, or for long.
 func (x *executor) ready(c *conn, n *need) bool {
 	if x.blocking {
 		return true
 	}
 	db := x.node.Store.DB(c.DB)
+	if len(n.keys) == 1 && x.txn.Large(engine.Key{Slot: n.keys[0].slot, DB: db, Name: n.keys[0].name}) {
+		return false
+	}
 	for _, k := range n.keys {
 		if !x.txn.Ready(engine.Key{Slot: k.slot, DB: db, Name: k.name}) {
 			return false
