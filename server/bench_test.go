@@ -98,6 +98,9 @@ func BenchmarkDispatch(b *testing.B) {
 
 // The server's own part of SET and GET allocates nothing.
 func TestDispatchAllocations(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates")
+	}
 	c := newBenchConn(t)
 	sets, gets := bursts("SET", 16), bursts("GET", 16)
 	for _, burst := range sets {

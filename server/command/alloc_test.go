@@ -8,6 +8,9 @@ import (
 
 // TestHotPathAllocatesNothing guards the way of the commands that are most of the load: from the name to the rendered reply.
 func TestHotPathAllocatesNothing(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates")
+	}
 	c := connect(t, startNode(t))
 	c.expect("+OK", "SET", "k", "hello")
 	c.expect("+OK", "SET", "n", "1")

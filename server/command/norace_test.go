@@ -1,0 +1,6 @@
+//go:build !race
+
+package command
+
+// raceDetector: see race_test.go.
+const raceDetector = false
