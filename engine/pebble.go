@@ -43,8 +43,8 @@ func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 		// Admission control stops writers before Pebble would, which waits under locks.
 		MemTableStopWritesThreshold: 2*o.MemTables + 8,
 		L0StopWritesThreshold:       10 * o.L0Sublevels,
-		L0CompactionThreshold:       4,
-		LBaseMaxBytes:               max(4*o.MemTableBytes, 1<<20),
+		L0CompactionThreshold:       8,
+		LBaseMaxBytes:               max(8*o.MemTableBytes, 1<<20),
 		BytesPerSync:                1 << 20,
 		FlushDelayDeleteRange:       10 * time.Second,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, o.Compactions },
