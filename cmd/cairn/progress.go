@@ -38,7 +38,7 @@ func newProgress(out io.Writer, what, unit string, total int64) *progress {
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.pool = mpb.New(mpb.WithOutput(out), mpb.WithWidth(50))
 		name := mpb.PrependDecorators(decor.Name(what + " "))
-		speed := decor.AverageSpeed(0, " %.0f/s")
+		speed := decor.AverageSpeed(0, " %.0f "+unit+"/s")
 		if total > 0 {
 			p.bar = p.pool.AddBar(total, name, mpb.AppendDecorators(decor.CountersNoUnit("%d / %d "+unit), speed))
 		} else {
@@ -81,7 +81,7 @@ func (p *progress) end() {
 		p.pool.Wait()
 	}
 	took := time.Since(p.began)
-	fmt.Fprintf(p.out, "%s: %d %s in %v (%.0f/s)\n", p.what, p.done, p.unit, took.Round(time.Millisecond), float64(p.done)/took.Seconds())
+	fmt.Fprintf(p.out, "%s: %d %s in %v (%.0f %s/s)\n", p.what, p.done, p.unit, took.Round(time.Millisecond), float64(p.done)/took.Seconds(), p.unit)
 }
 
 // phases shows the phases of an operation that the engine reports in bytes, one after the other.
