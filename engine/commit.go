@@ -50,11 +50,10 @@ func (t *Txn) commit() error {
 	if t.batch == nil {
 		t.batch = s.db.NewBatch(pebble.WithMaxRetainedSizeBytes(4 << 20))
 	}
+	defer t.dropBatch()
 	kind := wal.KindBatch
 	if t.set.flush > 0 {
 		kind = wal.KindFlushAll
-	}
-	if t.set.flush > 0 {
 		if err := t.encodeFlushAll(); err != nil {
 			return err
 		}
@@ -70,12 +69,10 @@ func (t *Txn) commit() error {
 	}
 	end, err := s.commitBatch(t.batch, kind, slots)
 	if err != nil {
-		t.dropBatch()
 		return err
 	}
 	t.dependOn(end)
 	t.publish(end)
-	t.dropBatch()
 	return nil
 }
 

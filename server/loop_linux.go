@@ -176,6 +176,7 @@ func (l *loop) run() {
 		}
 		l.runAgain()
 		l.settle()
+		l.shed()
 		if l.now.Sub(l.lastCron) >= cronEvery {
 			l.lastCron = l.now
 			l.cron()
@@ -233,7 +234,7 @@ func (l *loop) event(ev *unix.EpollEvent) {
 		l.close(c)
 		return
 	case c.phase != serving:
-		l.arm(c, c.events&^unix.EPOLLIN)
+		l.rest(c, ev.Events)
 		return
 	case ev.Events&unix.EPOLLOUT != 0:
 		l.send(c)
@@ -248,6 +249,19 @@ func (l *loop) event(ev *unix.EpollEvent) {
 		l.close(c)
 	default:
 		l.arm(c, c.events&^unix.EPOLLIN)
+	}
+}
+
+// rest answers an event for a connection that is not served now. What has been rendered before a pause is sent; a
+// worker's replies, and those that wait for the log, are sent when the connection comes back.
+func (l *loop) rest(c *conn, events uint32) {
+	if c.phase != pausing {
+		l.arm(c, c.events&^(unix.EPOLLIN|unix.EPOLLOUT))
+		return
+	}
+	l.arm(c, c.events&^unix.EPOLLIN)
+	if events&unix.EPOLLOUT != 0 {
+		l.send(c)
 	}
 }
 
@@ -348,7 +362,6 @@ func (l *loop) settle() {
 	if parkUntil > 0 {
 		l.x.node.Store.OnStable(parkUntil, l.onStable)
 	}
-	l.shed()
 }
 
 // flushLog gives the log to the operating system if a reply depends on that.

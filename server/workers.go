@@ -38,7 +38,8 @@ func newWorkers(s *Server, max int) *workers {
 func (w *workers) submit(j job) {
 	w.mu.Lock()
 	w.queue = append(w.queue, j)
-	if w.idle == 0 && w.running < w.max {
+	// A worker that was woken counts as idle until it runs: each waiting job needs one of its own.
+	if len(w.queue) > w.idle && w.running < w.max {
 		w.running++
 		w.wg.Add(1)
 		go w.work()

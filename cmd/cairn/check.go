@@ -44,15 +44,23 @@ func (c *checkCmd) Run(out *output) error {
 	case err != nil:
 		return folderError(c.Dir, err)
 	case report.ProblemCount > 0:
-		return exitError{exitDamage, fmt.Errorf("%s is damaged: %d problems", c.Dir, report.ProblemCount)}
+		return exitError{exitDamage, fmt.Errorf("%s is damaged; problems found: %d", c.Dir, report.ProblemCount)}
 	}
 	fmt.Fprintf(out.stdout, "%s is sound\n", c.Dir)
 	return nil
 }
 
+// pendingLog is more than the records of a start and a clean stop, which the store need not know.
+const pendingLog = 256
+
 func printReport(out *output, r *engine.Report) {
 	fmt.Fprintf(out.stdout, "log     %d records, %d bytes, up to offset %d; the store has applied it up to %d\n", r.LogRecords, r.LogBytes, r.LogEnd, r.Applied)
-	fmt.Fprintf(out.stdout, "keys    %d, of which %d expire; %d bytes\n", r.Keys, r.Expires, r.Bytes)
+	where := ""
+	if behind := r.LogEnd - r.Applied; behind > pendingLog {
+		fmt.Fprintf(out.stdout, "        the last %d bytes are not in the store yet; the next start replays them\n", behind)
+		where = " in the store so far"
+	}
+	fmt.Fprintf(out.stdout, "keys    %d%s, of which %d expire; %d bytes\n", r.Keys, where, r.Expires, r.Bytes)
 	fmt.Fprintf(out.stdout, "parts   %d of large values; %d values wait for their removal\n", r.SubKeys, r.Garbage)
 	for _, p := range r.Problems {
 		fmt.Fprintln(out.stdout, "PROBLEM "+p)
