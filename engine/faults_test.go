@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -329,6 +330,7 @@ func files(t testing.TB, fs vfs.FS, dir, pattern string) []string {
 			found = append(found, fs.PathJoin(dir, n))
 		}
 	}
+	slices.Sort(found)
 	return found
 }
 
