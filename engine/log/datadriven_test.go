@@ -122,7 +122,7 @@ func (s *story) offsets(err error) string {
 	if err != nil {
 		return explain(err)
 	}
-	return fmt.Sprintf("end %d, written %d\n", s.l.End(), s.l.Written())
+	return fmt.Sprintf("end %d\n", s.l.End())
 }
 
 // synced is shown after a sync only: else it is up to the syncer.
