@@ -100,9 +100,14 @@ func (t *Txn) seekMeta(k Key) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.remember(rec)
+	return rec, nil
+}
+
+// remember makes rec the memo of the key in keyBuf.
+func (t *Txn) remember(rec []byte) {
 	t.keyBuf, t.memoKey = t.memoKey, t.keyBuf
 	t.memoRec, t.memoOK = rec, true
-	return rec, nil
 }
 
 // lookup returns the stored record of a meta key, nil if it is absent.
@@ -159,12 +164,11 @@ func (t *Txn) Large(k Key) bool {
 	if !ok {
 		return false
 	}
-	t.keyBuf, t.memoKey = t.memoKey, t.keyBuf
-	t.memoRec, t.memoOK = rec, true
-	var h keys.Header
+	t.remember(rec)
 	if rec == nil {
 		return false
 	}
+	var h keys.Header
 	_, err := h.Decode(rec)
 	return err == nil && h.ID != 0 && h.Type == keys.TypeString && h.Count > largeValue
 }
