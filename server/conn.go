@@ -41,6 +41,7 @@ type conn struct {
 	group, unstable part
 	barrier         engine.Offset
 
+	wait      <-chan struct{} // what the next request waits for after the verdict held
 	killed    atomic.Bool
 	more      bool      // requests may be left in the reader although the socket has nothing new
 	softSince time.Time // since when the soft output limit is exceeded
@@ -93,6 +94,13 @@ func (c *conn) committed() {
 
 // final makes all rendered replies final.
 func (c *conn) final() { c.group, c.unstable = part{}, part{} }
+
+// endAsking ends what ASKING began, after the next command or the transaction that it began.
+func (c *conn) endAsking() {
+	if !c.InMulti {
+		c.Asking = false
+	}
+}
 
 // setLimits brings the reader up to date with the configuration and the session.
 func (c *conn) setLimits(n *command.Node) {

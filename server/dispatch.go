@@ -46,13 +46,35 @@ func (x *executor) dispatch(c *conn, args [][]byte) verdict {
 	case cmd.Flags&command.Unlocked != 0:
 		x.call(c, cmd, args, nil)
 		return ran
+	case cmd.Flags&command.OwnLocks != 0:
+		return x.ownLocks(c, cmd, args)
 	}
 	return x.locked(c, cmd, args)
+}
+
+// ownLocks runs MIGRATE, which locks and commits by itself. The group is empty: see Slow.
+func (x *executor) ownLocks(c *conn, cmd *command.Command, args [][]byte) verdict {
+	n := x.need(cmd, args)
+	if redirect := x.routeMigrate(c, &n); redirect != "" {
+		return x.redirect(c, cmd, redirect)
+	}
+	if v := x.admit(c, cmd, &n); v != proceed {
+		return v
+	}
+	if c.wait = x.node.Migrations.Enter(); c.wait != nil {
+		return held
+	}
+	defer x.node.Migrations.Leave()
+	x.join(c)
+	x.call(c, cmd, args, x.txn)
+	c.barrier = max(c.barrier, x.txn.Barrier())
+	return ran
 }
 
 // reject answers a request that is refused before it runs.
 func (x *executor) reject(c *conn, cmd *command.Command, text string) verdict {
 	x.node.Reject(&c.Session, cmd, text)
+	c.endAsking()
 	return ran
 }
 
@@ -97,11 +119,18 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 		return wouldBlock
 	}
 	defer x.txn.EndCommand()
-	if redirect := x.route(c, n); redirect != "" {
+	view := x.node.View()
+	if redirect := routeView(view, c, n); redirect != "" {
 		return x.redirect(c, cmd, redirect)
 	}
 	if !x.ready(c, n) {
 		return wouldBlock
+	}
+	if c.wait = x.claimed(c, n); c.wait != nil {
+		return held
+	}
+	if redirect := x.routeOpen(view, c, n); redirect != "" {
+		return x.redirect(c, cmd, redirect)
 	}
 	x.touch(c, n)
 	x.call(c, cmd, args, x.txn)
@@ -203,7 +232,11 @@ func (x *executor) ready(c *conn, n *need) bool {
 func (x *executor) enqueue(c *conn, cmd *command.Command, args [][]byte) verdict {
 	if x.node.View().Enabled() {
 		n := x.need(cmd, args)
-		if redirect := x.routeQueued(c, &n); redirect != "" {
+		redirect, v := x.routeQueued(c, &n)
+		switch {
+		case v != proceed:
+			return v
+		case redirect != "":
 			return x.redirect(c, cmd, redirect)
 		}
 	}

@@ -23,6 +23,8 @@ const (
 	wouldBlock
 	// paused: the next request waits for the end of CLIENT PAUSE.
 	paused
+	// held: the next request waits until conn.wait is closed, since a key of it is on its way to another node.
+	held
 	// full: the group or the rendered replies are large; they have to be settled and sent first.
 	full
 	// closing: the connection ends once its replies are sent.
@@ -32,6 +34,9 @@ const (
 	// crashed: a handler panicked. The group is lost, the connection ends.
 	crashed
 )
+
+// again says that the request has not run and has to be tried again later.
+func (v verdict) again() bool { return v == wouldBlock || v == paused || v == held }
 
 // A group is committed when it holds this much.
 const (
@@ -67,7 +72,7 @@ func (s *Server) newExecutor(blocking bool) *executor {
 	return &executor{srv: s, node: s.node, txn: s.node.Store.NewTxn(), blocking: blocking}
 }
 
-// run runs the complete requests that the reader holds. After wouldBlock and paused the request is still in it.
+// run runs the complete requests that the reader holds. After wouldBlock, paused and held the request is still in it.
 func (x *executor) run(c *conn) verdict {
 	x.txn.ResetBarrier()
 	begin := len(c.Out.Buf)
@@ -93,7 +98,7 @@ func (x *executor) run(c *conn) verdict {
 		}
 		v := x.one(c, args)
 		switch {
-		case v == wouldBlock || v == paused:
+		case v.again():
 			c.reader.Unread()
 			c.more = true
 			return v
@@ -121,7 +126,7 @@ func (x *executor) large() bool {
 func (x *executor) one(c *conn, args [][]byte) (v verdict) {
 	start := len(c.Out.Buf)
 	v = x.guarded(c, args)
-	if v == wouldBlock || v == paused || v == crashed || v == cut {
+	if v.again() || v == crashed || v == cut {
 		return v
 	}
 	c.FinishReply(start)
@@ -150,8 +155,8 @@ func (x *executor) guarded(c *conn, args [][]byte) (v verdict) {
 func (x *executor) call(c *conn, cmd *command.Command, args [][]byte, txn *engine.Txn) {
 	x.ctx = command.Ctx{Session: &c.Session, Node: x.node, Cmd: cmd, Args: args, Txn: txn}
 	x.node.Call(&x.ctx)
-	if cmd.Name != "asking" && !c.InMulti {
-		c.Asking = false
+	if cmd.Name != "asking" {
+		c.endAsking()
 	}
 }
 

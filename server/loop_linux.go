@@ -77,6 +77,7 @@ type messageKind uint8
 const (
 	adopted  messageKind = iota // accepted by another loop
 	returned                    // by its worker, with the verdict
+	released                    // what it waited for after the verdict held has ended
 	kill                        // CLIENT KILL
 )
 
@@ -87,7 +88,7 @@ const (
 	serving phase = iota // the loop, which may read it
 	working              // a worker
 	waiting              // the loop; its replies wait for the log
-	pausing              // the loop; its next request waits for the end of CLIENT PAUSE
+	pausing              // the loop; its next request waits for the end of CLIENT PAUSE, or of what holds it
 )
 
 // epollConn is what a loop keeps of a connection.
@@ -401,11 +402,16 @@ func (l *loop) proceed(c *conn) {
 	if c.gone || c.finish {
 		return
 	}
-	if c.v == paused {
+	switch c.v {
+	case paused:
 		c.phase = pausing
 		c.Blocked.Store(true)
 		l.paused = append(l.paused, c)
 		l.watchPause()
+	case held:
+		c.phase = pausing
+		c.Blocked.Store(true)
+		l.watchHold(c)
 	}
 }
 
@@ -508,6 +514,8 @@ func (l *loop) receive() {
 			m.c.v = m.v
 			m.c.publishBuffers()
 			l.returned(m.c)
+		case released:
+			l.resume(m.c)
 		case kill:
 			if !m.c.gone && m.c.phase != working {
 				l.close(m.c)
@@ -577,12 +585,28 @@ func (l *loop) resumePaused() {
 	list := l.paused
 	l.paused = nil
 	for _, c := range list {
-		c.Blocked.Store(false)
-		if !c.gone {
-			c.phase = serving
-			l.process(c)
-		}
+		l.resume(c)
 	}
+}
+
+// resume tries the request that was held back again.
+func (l *loop) resume(c *conn) {
+	c.Blocked.Store(false)
+	if !c.gone {
+		c.phase = serving
+		l.process(c)
+	}
+}
+
+// watchHold has the connection resumed when what holds it back ends.
+func (l *loop) watchHold(c *conn) {
+	ended := l.srv.holdEnd(c)
+	l.pauseWatch.Add(1)
+	go func() {
+		defer l.pauseWatch.Done()
+		ended()
+		l.post(message{c: c, kind: released})
+	}()
 }
 
 // buffer returns an empty reply buffer.

@@ -172,9 +172,13 @@ func (d *netDriver) process(c *conn) bool {
 			return true
 		case closing, crashed:
 			return false
-		case paused:
+		case paused, held:
+			end := d.srv.pauseEnd
+			if v == held {
+				end = func() func() { return d.srv.holdEnd(c) }
+			}
 			c.Blocked.Store(true)
-			d.srv.pauseEnd()()
+			end()()
 			c.Blocked.Store(false)
 			if d.draining.Load() {
 				return false

@@ -17,3 +17,14 @@ func (s *Server) pauseEnd() (wait func()) {
 		}
 	}
 }
+
+// holdEnd returns a function that waits until what holds the connection back has ended, or the server is stopped.
+func (s *Server) holdEnd(c *conn) (wait func()) {
+	held := c.wait
+	return func() {
+		select {
+		case <-held:
+		case <-s.stopped:
+		}
+	}
+}

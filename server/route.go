@@ -10,47 +10,90 @@ import (
 	"github.com/cairndb/cairn/server/resp"
 )
 
-// route decides under the locks of a request's slots whether this node serves it; if not, it returns the text of the
-// error that says who does (Redis: getNodeByQuery). Standalone, every node serves everything.
-func (x *executor) route(c *conn, n *need) (redirect string) {
-	view := x.node.View()
-	if !view.Enabled() || len(n.keys) == 0 {
+// Routing decides under the locks of a request's slots whether this node serves it; if not, it returns the text of the
+// error that says who does (Redis: getNodeByQuery). It has two parts: routeView looks at nobody's keys, and
+// routeOpen at those of a slot that is on its way to or from another node. Between them come the checks whether the keys' records
+// can be read without waiting, and whether MIGRATE is sending one of them. Standalone, every node serves everything.
+
+// routeOpen routes by which keys of an open slot are here.
+func (x *executor) routeOpen(view *cluster.View, c *conn, n *need) (redirect string) {
+	if !open(view, n) {
 		return ""
 	}
 	slot := n.keys[0].slot
-	if text := routeView(view, c, n); text != "" {
-		return text
-	}
-	target, importing := view.Migrating(slot), view.Importing(slot)
-	if target == nil && !importing {
-		return ""
-	}
 	existing, missing := x.present(c, n.keys)
-	several := severalKeys(n.keys)
+	target := view.Migrating(slot)
 	switch {
-	case view.Owns(slot) && target != nil && missing > 0:
+	case missing == 0:
+		return ""
+	case target != nil && view.Owns(slot):
 		if existing > 0 {
 			return resp.ErrTryAgain
 		}
 		return "ASK " + endpoint(slot, target)
-	case !view.Owns(slot) && several && missing > 0:
+	case n.asked(c) && severalKeys(n.keys):
 		return resp.ErrTryAgain
 	}
 	return ""
 }
 
-// routeQueued is route for a request inside MULTI, which is only queued: whether keys have moved
-// already is looked at by EXEC.
-func (x *executor) routeQueued(c *conn, n *need) (redirect string) {
-	view := x.node.View()
+// open says whether the request's slot is marked by SETSLOT MIGRATING or IMPORTING on this node.
+func open(view *cluster.View, n *need) bool {
 	if !view.Enabled() || len(n.keys) == 0 {
-		return ""
+		return false
 	}
-	return routeView(view, c, n)
+	slot := n.keys[0].slot
+	return view.Migrating(slot) != nil || view.Importing(slot)
+}
+
+// asked says whether the client has been sent here by ASK.
+func (n *need) asked(c *conn) bool { return c.Asking || n.flags&command.Asking != 0 }
+
+// routeQueued routes a request inside MULTI, which is only queued. EXEC routes once more.
+func (x *executor) routeQueued(c *conn, n *need) (redirect string, v verdict) {
+	view := x.node.View()
+	if redirect = routeView(view, c, n); redirect != "" || !open(view, n) {
+		return redirect, proceed
+	}
+	if !x.lock(n.slots, false) {
+		return "", wouldBlock
+	}
+	defer x.txn.EndCommand()
+	if !x.ready(c, n) {
+		return "", wouldBlock
+	}
+	return x.routeOpen(x.node.View(), c, n), proceed
+}
+
+// routeMigrate routes MIGRATE, which moves the keys of an open slot whoever owns it, and takes those away that are here.
+func (x *executor) routeMigrate(c *conn, n *need) (redirect string) {
+	n.flags |= command.Asking
+	return routeView(x.node.View(), c, n)
+}
+
+// claimed returns what a request has to wait for since MIGRATE is sending one of its keys: see command.Claims.
+func (x *executor) claimed(c *conn, n *need) <-chan struct{} {
+	claims := &x.node.Migrations.Claims
+	if !claims.Any() {
+		return nil
+	}
+	for i := range n.keys {
+		wait := claims.On(n.keys[i].name)
+		if wait == nil {
+			continue
+		}
+		if here, _ := x.present(c, n.keys[i:i+1]); n.write || here == 0 {
+			return wait
+		}
+	}
+	return nil
 }
 
 // routeView is the part of routing that needs no look at the keys' records.
 func routeView(view *cluster.View, c *conn, n *need) (redirect string) {
+	if !view.Enabled() || len(n.keys) == 0 {
+		return ""
+	}
 	slot := n.keys[0].slot
 	owner := view.Owner(slot)
 	if owner == nil {
@@ -69,8 +112,7 @@ func routeView(view *cluster.View, c *conn, n *need) (redirect string) {
 			return resp.ErrReadsOnly
 		}
 	}
-	asked := c.Asking || n.flags&command.Asking != 0
-	if view.Owns(slot) || asked && view.Importing(slot) {
+	if view.Owns(slot) || n.asked(c) && view.Importing(slot) {
 		return ""
 	}
 	return "MOVED " + endpoint(slot, owner)
@@ -106,8 +148,6 @@ func endpoint(slot uint16, n *cluster.Node) string {
 // redirect answers with what route returned.
 func (x *executor) redirect(c *conn, cmd *command.Command, text string) verdict {
 	x.node.Redirect(&c.Session, cmd, text)
-	if !c.InMulti {
-		c.Asking = false
-	}
+	c.endAsking()
 	return ran
 }

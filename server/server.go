@@ -136,7 +136,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop.Do(func() {
 		close(s.stopped)
 		closeAll(s.listeners)
-		stopWaiting := context.AfterFunc(ctx, s.cancel)
+		stopWaiting := context.AfterFunc(ctx, func() {
+			s.cancel()
+			s.node.Interrupt()
+		})
 		s.driver.shutdown(ctx)
 		stopWaiting()
 		s.cancel()

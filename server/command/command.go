@@ -37,6 +37,8 @@ const (
 	Slow
 	// Unlocked takes no transaction: connection and server commands.
 	Unlocked
+	// OwnLocks is given an idle transaction, takes its locks and commits by itself (MIGRATE). It is Slow.
+	OwnLocks
 )
 
 // KeySpec says where a command's keys are, in the terms of COMMAND's key specifications.

@@ -140,8 +140,9 @@ func infoStats(n *Node, w *infoWriter) {
 		"total_eviction_exceeded_time", "current_eviction_exceeded_time")
 	w.field("keyspace_hits", s.Hits.Load())
 	w.field("keyspace_misses", s.Misses.Load())
-	w.zero("pubsub_channels", "pubsub_patterns", "pubsubshard_channels", "latest_fork_usec", "total_forks", "migrate_cached_sockets",
-		"slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits", "active_defrag_key_misses",
+	w.zero("pubsub_channels", "pubsub_patterns", "pubsubshard_channels", "latest_fork_usec", "total_forks")
+	w.field("migrate_cached_sockets", n.Migrations.targets.len())
+	w.zero("slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits", "active_defrag_key_misses",
 		"total_active_defrag_time", "current_active_defrag_time", "tracking_total_keys", "tracking_total_items", "tracking_total_prefixes",
 		"unexpected_error_replies")
 	w.field("total_error_replies", s.errorReplies.Load())

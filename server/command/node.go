@@ -24,6 +24,8 @@ type Node struct {
 	Latency *Latency
 	Watches *Watches
 	Saves   *Saves
+	// Migrations is what MIGRATE commands share, and the keys that they hold back.
+	Migrations *Migrations
 
 	// Shutdown asks the server to stop; set by server.
 	Shutdown func(save bool)
@@ -46,6 +48,8 @@ func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runI
 		Latency: &Latency{},
 		Watches: &Watches{physical: store.DB},
 		Saves:   newSaves(time.Now()),
+
+		Migrations: newMigrations(conf.WorkerThreads()),
 	}
 	if cl == nil {
 		n.standalone = cluster.Standalone()
@@ -55,7 +59,13 @@ func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runI
 }
 
 // Close ends what the node runs in the background. The store is closed after it.
-func (n *Node) Close() { n.Saves.Close() }
+func (n *Node) Close() {
+	n.Migrations.close()
+	n.Saves.Close()
+}
+
+// Interrupt ends the commands that wait for another node.
+func (n *Node) Interrupt() { n.Migrations.cancel() }
 
 // View is the routing snapshot, also in standalone mode.
 func (n *Node) View() *cluster.View {

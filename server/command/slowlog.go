@@ -169,6 +169,8 @@ func secretArg(cmd *Command, args [][]byte, i int) bool {
 		return i >= 3 && (equalFold(args[i-1], "auth") || i >= 4 && equalFold(args[i-2], "auth"))
 	case "config|set":
 		return i >= 3 && (equalFold(args[i-1], "requirepass") || equalFold(args[i-1], "masterauth"))
+	case "migrate":
+		return i >= 7 && (equalFold(args[i-1], "auth") || equalFold(args[i-1], "auth2") || equalFold(args[i-2], "auth2"))
 	}
 	return false
 }

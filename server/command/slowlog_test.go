@@ -71,6 +71,8 @@ func TestSlowlogHidesPasswords(t *testing.T) {
 		{"HELLO", "3", "AUTH", "default", "secret", "SETNAME", "x"},
 		{"CONFIG", "SET", "maxclients", "5", "RequirePass", "secret"},
 		{"CONFIG", "SET", "masterauth", "secret"},
+		{"MIGRATE", "host", "6379", "", "0", "1000", "COPY", "AUTH", "secret", "KEYS", "a"},
+		{"MIGRATE", "host", "6379", "a", "0", "1000", "AUTH2", "user", "secret"},
 	} {
 		name := strings.ToLower(args[0])
 		if name == "config" {
