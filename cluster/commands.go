@@ -14,15 +14,23 @@ import (
 func (c *Cluster) change(fn func(t *table, now int64) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.apply(fn); err != nil {
+		return err
+	}
+	if err := c.publish(); err != nil {
+		return fmt.Errorf("error saving the cluster node config: %w", err)
+	}
+	return nil
+}
+
+// apply changes the table and draws the conclusions. The caller holds mu.
+func (c *Cluster) apply(fn func(t *table, now int64) error) error {
 	at := now()
 	if err := fn(c.mu.table, at); err != nil {
 		return err
 	}
 	c.mu.table.settle(at)
 	c.mu.table.judge(at)
-	if err := c.publish(); err != nil {
-		return fmt.Errorf("error saving the cluster node config: %w", err)
-	}
 	return nil
 }
 
@@ -43,22 +51,35 @@ func (c *Cluster) FlushSlots() error {
 
 // Migrate marks a slot as MIGRATING to a node.
 func (c *Cluster) Migrate(slot uint16, to string) error {
-	return c.change(func(t *table, _ int64) error { return t.migrate(slot, slotmap.NodeID(to)) })
+	id := slotmap.NodeID(to)
+	return c.mark(noteMigrating(slot, id), func(t *table) error { return t.migrate(slot, id) })
 }
 
 // Import marks a slot as IMPORTING from a node.
 func (c *Cluster) Import(slot uint16, from string) error {
-	return c.change(func(t *table, _ int64) error { return t.imports(slot, slotmap.NodeID(from)) })
+	id := slotmap.NodeID(from)
+	return c.mark(noteImporting(slot, id), func(t *table) error { return t.imports(slot, id) })
 }
 
 // Stable clears both marks of a slot.
 func (c *Cluster) Stable(slot uint16) error {
-	return c.change(func(t *table, _ int64) error { t.stable(slot); return nil })
+	return c.mark(noteStable(slot), func(t *table) error { t.stable(slot); return nil })
 }
 
-// Assign gives a slot to a node (SETSLOT NODE); keys is how many this node holds in it.
+// Assign gives a slot to a node (SETSLOT NODE); keys is how many this node holds in it. That another node
+// has a slot may be on disk a little later: a node that starts hears of the newer claim before it serves.
 func (c *Cluster) Assign(slot uint16, to string, keys int64) error {
-	return c.change(func(t *table, now int64) error { return t.assign(slot, slotmap.NodeID(to), keys, now) })
+	assign := func(t *table, now int64) error { return t.assign(slot, slotmap.NodeID(to), keys, now) }
+	if slotmap.NodeID(to) == c.View().self.ID {
+		return c.change(assign)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.apply(assign); err != nil {
+		return err
+	}
+	c.show()
+	return nil
 }
 
 // Bump gives this node the greatest config epoch; changed is false if it has it.

@@ -24,6 +24,8 @@ import (
 //	<id> <ip>:<port>@<busport>,<hostname>,shard-id=<id> <flags> - 0 0 <epoch> connected <slots>
 //	vars currentEpoch <n> lastVoteEpoch 0
 //
+// Behind it may stand what SETSLOT has marked since: see notes.go.
+//
 // Who has failed is not in it: a node that starts finds that out anew.
 //
 // It is replaced as a whole (written beside, synced, renamed), so a crash leaves the old or the new one.
@@ -69,6 +71,7 @@ type saved struct {
 	records              []record
 	currentEpoch         uint64
 	migrating, importing map[uint16]slotmap.NodeID
+	whole                bool // the last line has been read; notes may follow
 }
 
 var errConf = errors.New("not a nodes.conf line")
@@ -88,6 +91,12 @@ func parseConf(text io.Reader) (*saved, error) {
 		if len(words) == 0 {
 			continue
 		}
+		if s.whole {
+			if !s.applyNote(words[0]) {
+				break
+			}
+			continue
+		}
 		if err := s.line(words); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
@@ -95,7 +104,7 @@ func parseConf(text io.Reader) (*saved, error) {
 			return nil, fmt.Errorf("line %d: more than %d nodes", n, maxNodes)
 		}
 	}
-	if err := lines.Err(); err != nil {
+	if err := lines.Err(); err != nil && !s.whole {
 		return nil, err
 	}
 	if n > 0 && s.self == "" {
@@ -106,6 +115,7 @@ func parseConf(text io.Reader) (*saved, error) {
 
 func (s *saved) line(words []string) error {
 	if words[0] == "vars" {
+		s.whole = true
 		return s.vars(words[1:])
 	}
 	if len(words) < 8 {
@@ -215,6 +225,8 @@ type store struct {
 	mu    sync.Mutex
 	saved []byte
 	turn  uint64 // of the newest text that was given to save
+	notes []note // not in that text
+	size  int64  // of the file
 }
 
 // openStore locks the file's place and reads it; nil when there is none or it is empty.
@@ -256,7 +268,9 @@ func (st *store) save(text []byte, turn uint64) error {
 		return nil
 	}
 	st.turn = turn
-	if bytes.Equal(text, st.saved) {
+	kept := st.since(turn)
+	content := append(bytes.Clone(text), kept...)
+	if bytes.Equal(text, st.saved) && st.size == int64(len(content)) {
 		return nil
 	}
 	tmp := st.path + ".tmp"
@@ -264,7 +278,7 @@ func (st *store) save(text []byte, turn uint64) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(text)
+	_, err = f.Write(content)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -274,10 +288,11 @@ func (st *store) save(text []byte, turn uint64) error {
 	if err := st.fs.Rename(tmp, st.path); err != nil {
 		return err
 	}
+	st.size = int64(len(content))
 	if err := st.syncDir(); err != nil {
 		return err
 	}
-	st.saved = bytes.Clone(text)
+	st.saved = content[:len(text)]
 	return nil
 }
 

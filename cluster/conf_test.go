@@ -117,3 +117,49 @@ func FuzzParseConf(f *testing.F) {
 		}
 	})
 }
+
+// What SETSLOT marks outlives the process at once; of a torn note nothing stays.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	files := vfs.NewMem()
+	st, _, err := openStore(files, "nodes.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := exampleTable()
+	early := table.conf()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	reads := func(want string) {
+		t.Helper()
+		s, err := st.load()
+		must(err)
+		if got := fmt.Sprint(s.migrating, s.importing); got != want {
+			t.Errorf("read %s, want %s", got, want)
+		}
+	}
+	a, b := digitID("a"), digitID("b")
+	must(st.save(early, 1))
+	must(st.note(note{2, noteMigrating(1, b)}))
+	must(st.note(note{3, noteImporting(8, b)}))
+	must(st.note(note{4, noteStable(5)}))
+	reads(fmt.Sprintf("map[1:%s] map[6:%s 8:%s]", b, b, b))
+	// A text that was made before a note does not take it away, one that was made later does.
+	must(st.save(early, 1))
+	reads(fmt.Sprintf("map[1:%s] map[6:%s 8:%s]", b, b, b))
+	must(st.save(append(early, noteMigrating(2, a)...), 3))
+	reads(fmt.Sprintf("map[2:%s] map[6:%s]", a, b))
+	must(st.save(early, 5))
+	reads(fmt.Sprintf("map[5:%s] map[6:%s]", b, b))
+	for _, torn := range []string{"[7->-abc", "[7", "\x00\x00\x00\n", "[7->-" + string(a), strings.Repeat("x", 2*maxConfLine)} {
+		must(st.save(early, 6))
+		must(st.note(note{6, torn}))
+		reads(fmt.Sprintf("map[5:%s] map[6:%s]", b, b))
+		st.forget()
+	}
+	must(st.close())
+}

@@ -15,8 +15,12 @@ func (t *table) view() *View {
 	}
 	v.selfIndex = index[t.self]
 	v.self = v.nodes[v.selfIndex-1]
+	last, at := slotmap.NodeID(""), uint16(0) // neighbours mostly have one owner
 	for slot := range v.owner {
-		v.owner[slot] = index[t.owners.Owner(uint16(slot))]
+		if owner := t.owners.Owner(uint16(slot)); owner != last {
+			last, at = owner, index[owner]
+		}
+		v.owner[slot] = at
 	}
 	v.migrating = v.resolve(t.migrating)
 	v.importing = v.resolve(t.importing)

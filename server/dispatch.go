@@ -25,7 +25,7 @@ func (x *executor) dispatch(c *conn, args [][]byte) verdict {
 		return x.reject(c, cmd, "ERR wrong number of arguments for '"+cmd.Name+"' command")
 	case cmd.Flags&command.NoAuth == 0 && !x.node.Authenticated(&c.Session):
 		return x.reject(c, cmd, resp.ErrNoAuth)
-	case c.InMulti && cmd.Flags&command.NoMulti != 0:
+	case c.InMulti && cmd.Flags&(command.NoMulti|command.OwnLocks) != 0:
 		return x.reject(c, cmd, resp.ErrNotInMulti)
 	}
 	if c.Enqueues(cmd) {

@@ -97,15 +97,19 @@ func (m *Map) SlotsOf(id NodeID) *Set {
 // Sets returns the slots of every node that owns any.
 func (m *Map) Sets() map[NodeID]*Set {
 	sets := make(map[NodeID]*Set)
+	won := make([]*Set, len(m.claims))
 	for slot, o := range m.owner {
 		if o == 0 {
 			continue
 		}
-		id := m.claims[o-1].Node
-		if sets[id] == nil {
-			sets[id] = new(Set)
+		if won[o-1] == nil {
+			id := m.claims[o-1].Node
+			if sets[id] == nil {
+				sets[id] = new(Set)
+			}
+			won[o-1] = sets[id]
 		}
-		sets[id].Add(uint16(slot))
+		won[o-1].Add(uint16(slot))
 	}
 	return sets
 }

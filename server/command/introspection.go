@@ -270,10 +270,11 @@ func (c *Ctx) docArgs(args []Arg) {
 
 func (c *Ctx) docArg(a *Arg) {
 	head := []docText{{"name", a.Name}, {"type", a.Type}, {"display_text", a.Display}}
-	tail := []docText{{"token", a.Token}, {"summary", a.Summary}, {"since", a.Since}}
+	tail := []docText{{"summary", a.Summary}, {"since", a.Since}}
 	flags := a.flags()
+	token := a.Token != "" || a.Type == "pure-token"
 	n := countTexts(head) + countTexts(tail)
-	for _, there := range []bool{a.Type == "key", len(flags) > 0, len(a.Args) > 0} {
+	for _, there := range []bool{a.Type == "key", token, len(flags) > 0, len(a.Args) > 0} {
 		if there {
 			n++
 		}
@@ -282,6 +283,9 @@ func (c *Ctx) docArg(a *Arg) {
 	c.docTexts(head)
 	if a.Type == "key" {
 		c.pairInt("key_spec_index", a.KeySpec)
+	}
+	if token {
+		c.pair("token", a.Token)
 	}
 	c.docTexts(tail)
 	if len(flags) > 0 {
