@@ -124,6 +124,8 @@ func clusterSetSlot(c *Ctx) {
 	if len(c.Args) == 5 {
 		node = string(c.Args[4])
 	}
+	c.Node.Migrations.drains.forget(slot)
+	defer c.Node.Migrations.drains.forget(slot)
 	switch n := len(c.Args); {
 	case n == 5 && c.is(3, "migrating"):
 		c.changed(c.Node.Cluster.Migrate(slot, node))
@@ -133,11 +135,25 @@ func clusterSetSlot(c *Ctx) {
 		c.changed(c.Node.Cluster.Stable(slot))
 	case n == 5 && c.is(3, "node"):
 		c.holding(&slot, func() {
-			c.changed(c.Node.Cluster.Assign(slot, node, c.Node.Store.SlotCounts(slot).Keys))
+			left, err := c.keysLeft(slot)
+			if err == nil {
+				err = c.Node.Cluster.Assign(slot, node, left)
+			}
+			c.changed(err)
 		})
 	default:
 		c.Out.Error("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP")
 	}
+}
+
+// keysLeft is how many keys the slot has, 0 when all are expired, though some may still wait for their removal.
+func (c *Ctx) keysLeft(slot uint16) (int64, error) {
+	count := c.Node.Store.SlotCounts(slot).Keys
+	if count == 0 {
+		return 0, nil
+	}
+	live, err := c.Node.Store.KeysInSlot(slot, 1)
+	return min(count, int64(len(live))), err
 }
 
 // holding runs fn while no command touches the slot, or any if it is nil, so that what fn sees of the
@@ -319,7 +335,7 @@ func clusterGetKeys(c *Ctx) {
 		return
 	}
 	limit = min(limit, c.Node.Store.SlotCounts(uint16(slot)).Keys)
-	names, err := c.Node.Store.KeysInSlot(uint16(slot), int(limit))
+	names, err := c.keysInSlot(uint16(slot), int(limit))
 	if err != nil {
 		c.Fail(err)
 		return

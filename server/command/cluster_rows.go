@@ -24,7 +24,7 @@ var clusterCommands = []*Command{{
 				{Name: "force", Type: "pure-token", Token: "FORCE"}, {Name: "takeover", Type: "pure-token", Token: "TAKEOVER"}}}),
 		clusterChange("flushslots", 2, "3.0.0", clusterFlushSlots, "Gives up all slots of this node.", "O(1)"),
 		clusterChange("forget", 3, "3.0.0", clusterForget, "Removes a node from this node's table, for at least a minute.", "O(1)", nodeArg),
-		nondeterministic(clusterShow("getkeysinslot", 4, "3.0.0", clusterGetKeys, "Lists some of this node's keys in a slot.",
+		nondeterministic(clusterRow("getkeysinslot", 4, "3.0.0", Stale|Slow, clusterGetKeys, "Lists some of this node's keys in a slot.",
 			"O(log(N)) where N is the number of requested keys", slotArg, Arg{Name: "count", Type: "integer"})),
 		clusterRow("help", 2, "5.0.0", Loading|Stale, clusterHelp, "Describes the subcommands.", "O(1)"),
 		nondeterministic(clusterShow("info", 2, "3.0.0", clusterInfo, "Describes the state of the cluster.", "O(1)")),

@@ -27,6 +27,7 @@ const defaultMigrateTimeout = time.Second
 // Migrations is what MIGRATE commands share.
 type Migrations struct {
 	Claims Claims
+	drains Drains
 
 	max     int
 	targets targets
