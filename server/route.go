@@ -3,12 +3,15 @@ package server
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"github.com/cairndb/cairn/cluster"
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/server/command"
 	"github.com/cairndb/cairn/server/resp"
 )
+
+const moved = "MOVED "
 
 // Routing decides under the locks of a request's slots whether this node serves it; if not, it returns the text of the
 // error that says who does (Redis: getNodeByQuery). It has two parts: routeView looks at nobody's keys, and
@@ -65,10 +68,16 @@ func (x *executor) routeQueued(c *conn, n *need) (redirect string, v verdict) {
 	return x.routeOpen(x.node.View(), c, n), proceed
 }
 
-// routeMigrate routes MIGRATE, which moves the keys of an open slot whoever owns it, and takes those away that are here.
+// routeMigrate routes MIGRATE, which moves the keys of an open slot whoever owns it, and takes those away that are here. Keys that
+// are left in another node's slot may go, too: this is how redis-cli --cluster fix gathers the keys of a slot that
+// several nodes have, and nobody reaches them here. (Redis answers MOVED, and redis-cli gives up.)
 func (x *executor) routeMigrate(c *conn, n *need) (redirect string) {
 	n.flags |= command.Asking
-	return routeView(x.node.View(), c, n)
+	redirect = routeView(x.node.View(), c, n)
+	if strings.HasPrefix(redirect, moved) && x.node.Store.SlotCounts(n.keys[0].slot).Keys > 0 {
+		return ""
+	}
+	return redirect
 }
 
 // claimed returns what a request has to wait for since MIGRATE is sending one of its keys: see command.Claims.
@@ -115,7 +124,7 @@ func routeView(view *cluster.View, c *conn, n *need) (redirect string) {
 	if view.Owns(slot) || n.asked(c) && view.Importing(slot) {
 		return ""
 	}
-	return "MOVED " + endpoint(slot, owner)
+	return moved + endpoint(slot, owner)
 }
 
 // present counts which of the keys exist here.

@@ -125,19 +125,19 @@ func keysOf(t *testing.T, n *testnode.Node) int {
 func TestReshard(t *testing.T) {
 	t.Parallel()
 	nodes := testnode.StartCluster(t, 3)
-	const count = 30_000
+	const count, move = 30_000, 200
 	load(t, nodes, "key", count)
 	clients := startWriters(t, nodes, 8, false)
 	before, began := keysOf(t, nodes[0]), time.Now()
-	manage(t, "reshard", nodes[2].Addr(), "--cluster-from", idOf(t, nodes[0]), "--cluster-to", idOf(t, nodes[1]), "--cluster-slots", "3000", "--cluster-yes", "--cluster-pipeline", "100")
+	manage(t, "reshard", nodes[2].Addr(), "--cluster-from", idOf(t, nodes[0]), "--cluster-to", idOf(t, nodes[1]), "--cluster-slots", strconv.Itoa(move), "--cluster-yes")
 	took := time.Since(began)
 	moved := before - keysOf(t, nodes[0])
 	written, failed := clients.end()
-	t.Logf("%d keys of 3000 slots in %v: %.0f keys/s, beside %d writes", moved, took, float64(moved)/took.Seconds(), written)
+	t.Logf("%d keys of %d slots in %v: %.0f keys/s, beside %d writes", moved, move, took, float64(moved)/took.Seconds(), written)
 	for _, err := range failed {
 		t.Error(err)
 	}
-	if got := slotsOf(t, nodes[1]); got != 5461+3000 && got != 5462+3000 {
+	if got := slotsOf(t, nodes[1]); got != 5461+move {
 		t.Errorf("the target has %d slots", got)
 	}
 	checked(t, nodes, "--cluster-search-multiple-owners")
@@ -159,11 +159,12 @@ func TestGrowAndShrink(t *testing.T) {
 	}
 	checked(t, all)
 	wants(t, "rebalance without the empty node", manage(t, "rebalance", nodes[0].Addr()), "No rebalancing needed")
-	manage(t, "rebalance", nodes[0].Addr(), "--cluster-use-empty-masters")
-	if got := slotsOf(t, added); got != 4096 {
+	id := idOf(t, added)
+	manage(t, "rebalance", nodes[0].Addr(), "--cluster-use-empty-masters", "--cluster-weight", id+"=0.05")
+	if got := slotsOf(t, added); got < 250 || got > 290 {
 		t.Errorf("the new node has %d slots", got)
 	}
-	if got := keysOf(t, added); got < count/5 {
+	if got := keysOf(t, added); got < count/100 {
 		t.Errorf("the new node has %d keys", got)
 	}
 	checked(t, all, "--cluster-search-multiple-owners")
@@ -171,21 +172,21 @@ func TestGrowAndShrink(t *testing.T) {
 	if got := strings.Count(manage(t, "call", added.Addr(), "PING"), "PONG"); got != 4 {
 		t.Errorf("call: %d of 4 nodes answered", got)
 	}
-	if out, err := tryManage(t, "del-node", nodes[0].Addr(), idOf(t, added)); err == nil || !strings.Contains(out, "is not empty") {
+	if out, err := tryManage(t, "del-node", nodes[0].Addr(), id); err == nil || !strings.Contains(out, "is not empty") {
 		t.Errorf("del-node of a node with slots: %v\n%s", err, out)
 	}
-	manage(t, "rebalance", nodes[0].Addr(), "--cluster-weight", idOf(t, added)+"=0")
+	manage(t, "rebalance", nodes[0].Addr(), "--cluster-weight", id+"=0")
 	if got := slotsOf(t, added); got != 0 {
 		t.Errorf("the emptied node has %d slots", got)
 	}
 	checked(t, all, "--cluster-search-multiple-owners")
-	manage(t, "del-node", nodes[0].Addr(), idOf(t, added))
+	manage(t, "del-node", nodes[0].Addr(), id)
 	if err := testnode.WaitClusterOK(nodes, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if _, failed := clients.end(); len(failed) > 0 {
-		t.Error(failed)
+	_, failed := clients.end()
+	for _, err := range failed {
+		t.Error(err)
 	}
 	verify(t, nodes, "key", count)
 }
-
