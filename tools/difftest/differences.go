@@ -80,6 +80,11 @@ var intendedDifferences = []intended{
 		Why:  "Redis 7.0 and 7.2 both read version 10; the other types are not served yet.",
 	},
 	{
+		Name: "MIGRATE",
+		What: "`MIGRATE` is refused inside `MULTI`. It sends nothing to a target that refuses `AUTH` or `SELECT`, deletes only what was answered by `+OK`, and may take keys out of a slot that another node owns.",
+		Why:  "A transaction holds locks, which must not wait for another node. Redis restores into the database before where `SELECT` fails, and `redis-cli --cluster fix` cannot gather the keys of a slot from several of its nodes.",
+	},
+	{
 		Name: "client-side caching",
 		What: "`CLIENT TRACKING`, `CACHING`, `GETREDIR`, `TRACKINGINFO` and `UNBLOCK` are unknown subcommands.",
 		Why:  "Neither tracking nor blocking commands are served; an error tells a client at once.",

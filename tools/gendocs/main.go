@@ -98,7 +98,7 @@ func argument(a *command.Arg) string {
 	var s string
 	switch a.Type {
 	case "pure-token":
-		s = a.Token
+		s = cmp.Or(a.Token, `""`)
 	case "oneof":
 		s = arguments(a.Args, "|")
 		if !a.Optional || a.Multiple || a.Token != "" {
