@@ -30,6 +30,7 @@ type Acks struct {
 	mu       sync.Mutex
 	replicas map[*session]*ackState
 	waiters  []*ackWaiter
+	waiting  [levels]int // how many wait for each level
 	closed   bool
 }
 
@@ -73,6 +74,7 @@ func (a *Acks) OnAcked(off engine.Offset, n int, level Level, fn func(error)) (c
 		return func() bool { return false }
 	}
 	a.waiters = append(a.waiters, w)
+	a.waiting[level]++
 	for s := range a.replicas {
 		s.askNow()
 	}
@@ -83,6 +85,7 @@ func (a *Acks) OnAcked(off engine.Offset, n int, level Level, fn func(error)) (c
 		i := slices.Index(a.waiters, w)
 		if i >= 0 {
 			a.waiters = slices.Delete(a.waiters, i, i+1)
+			a.waiting[level]--
 		}
 		return i >= 0
 	}
@@ -106,13 +109,13 @@ func (a *Acks) Wait(ctx context.Context, off engine.Offset, n int, level Level) 
 func (a *Acks) wanted() (flags byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, w := range a.waiters {
-		flags |= ackFlag(w.level)
+	for l, n := range a.waiting {
+		if n > 0 {
+			flags |= [levels]byte{flagAckWritten, flagAckStable, flagAckSynced}[l]
+		}
 	}
 	return flags
 }
-
-func ackFlag(l Level) byte { return [levels]byte{flagAckWritten, flagAckStable, flagAckSynced}[l] }
 
 // join makes a replica count; leave ends that.
 func (a *Acks) join(s *session) {
@@ -146,6 +149,7 @@ func (a *Acks) update(s *session, now ackState) {
 		ok := a.count(w.off, w.level) >= w.n
 		if ok {
 			due = append(due, w)
+			a.waiting[w.level]--
 		}
 		return ok
 	})

@@ -85,6 +85,7 @@ type Manager struct {
 	active    sync.WaitGroup // sessions
 
 	fullSyncs, partialOK, partialErr, rewinds atomic.Uint64
+	fetched, reused                           atomic.Uint64 // bytes of full syncs, as a replica
 }
 
 // retained keeps the log for a replica that is gone for a moment.

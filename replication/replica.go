@@ -40,6 +40,8 @@ const (
 	maxReplyLine = 4 << 10
 	minBackoff   = 100 * time.Millisecond
 	maxBackoff   = 5 * time.Second
+	// maxDiverged is how often the primary's log may prove unusable before everything is fetched.
+	maxDiverged = 3
 )
 
 var errRetry = errors.New("replication: connect again")
@@ -54,8 +56,9 @@ type link struct {
 	lastIO   atomic.Int64 // unix nanoseconds
 	downAt   atomic.Int64
 	received atomic.Uint64
-	// full is set when only a full sync can help.
-	full bool
+	// full is set when only a full sync can help; diverged counts the streams in a row that did not continue the log.
+	full     bool
+	diverged int
 
 	mu      sync.Mutex
 	fresh   freshness
@@ -274,8 +277,10 @@ func (c *linkConn) follow(ctx context.Context) error {
 	if err == nil {
 		return c.install(ctx)
 	}
-	if errors.Is(err, engine.ErrDiverged) {
-		c.l.m.o.Logger.Warn("replication: the stream does not continue the log", "err", err)
+	if !errors.Is(err, engine.ErrDiverged) {
+		c.l.diverged = 0
+	} else if c.l.diverged++; c.l.diverged >= maxDiverged {
+		c.l.full = true
 	}
 	return err
 }
@@ -452,7 +457,10 @@ func (c *linkConn) fetchAll(ctx context.Context) error {
 			m.o.Logger.Info("replication: full sync", "done", p.done.Load()+p.reused.Load(), "total", p.total.Load())
 		}
 	}
-	if err := f.run(); err != nil {
+	err := f.run()
+	m.fetched.Add(uint64(p.done.Load()))
+	m.reused.Add(uint64(p.reused.Load()))
+	if err != nil {
 		return err
 	}
 	m.o.Logger.Info("replication: full sync is complete", "bytes", p.done.Load(), "reused", p.reused.Load(), "took", time.Since(began))
@@ -466,6 +474,6 @@ func (c *linkConn) install(ctx context.Context) error {
 	if err := c.l.m.replace(ctx, engine.Install); err != nil {
 		return err
 	}
-	c.l.full = false
+	c.l.full, c.l.diverged = false, 0
 	return errRetry
 }

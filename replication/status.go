@@ -23,6 +23,7 @@ type Status struct {
 
 	FullSyncs, PartialOK, PartialErr uint64 // as a primary: sync_full, sync_partial_ok, sync_partial_err
 	Rewinds                          uint64 // as a replica: logs cut
+	Fetched, Reused                  uint64 // as a replica: bytes of full syncs that came, and that were there already
 }
 
 // ReplicaStatus is a connected replica, seen from its primary.
@@ -70,6 +71,7 @@ func (m *Manager) Status() Status {
 	st := Status{
 		Primary: l == nil, Offset: log.End(), BacklogStart: log.Start(),
 		FullSyncs: m.fullSyncs.Load(), PartialOK: m.partialOK.Load(), PartialErr: m.partialErr.Load(), Rewinds: m.rewinds.Load(),
+		Fetched: m.fetched.Load(), Reused: m.reused.Load(),
 	}
 	terms := log.Terms()
 	if n := len(terms); n > 0 {
