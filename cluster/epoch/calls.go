@@ -127,7 +127,7 @@ func (g *Group) answerInvite(d *decoder) []byte {
 
 func appendRenewal(b []byte, r Renewal) []byte {
 	b = r.Cluster.Append(b)
-	for _, v := range []uint64{r.Generation, r.Session, r.Round, r.Epoch} {
+	for _, v := range []uint64{r.Generation, r.Session, r.Round, r.Epoch, uint64(r.Lease)} {
 		b = binary.AppendUvarint(b, v)
 	}
 	b = r.Shard.Append(b)
@@ -137,8 +137,17 @@ func appendRenewal(b []byte, r Renewal) []byte {
 func (d *decoder) renewal() Renewal {
 	return Renewal{
 		Cluster: d.id(), Generation: d.uvarint(), Session: d.uvarint(), Round: d.uvarint(), Epoch: d.uvarint(),
-		Shard: d.id(), Node: d.id(),
+		Lease: d.duration(), Shard: d.id(), Node: d.id(),
 	}
+}
+
+func (d *decoder) duration() time.Duration {
+	v := d.uvarint()
+	if v > uint64(maxLease) {
+		d.bad = true
+		return 0
+	}
+	return time.Duration(v)
 }
 
 func (g *Group) answerRenew(d *decoder) []byte {
@@ -173,7 +182,7 @@ func (g *Group) answerAgree(d *decoder) []byte {
 		return []byte{answerRefused}
 	}
 	wait := m.agree(g.o.Clock.Now(), shard, epoch)
-	return binary.AppendUvarint([]byte{answerDone}, uint64(wait))
+	return binary.AppendUvarint([]byte{answerDone}, uint64(min(wait, maxLease)))
 }
 
 func (g *Group) answerOffer(ctx context.Context, d *decoder) []byte {

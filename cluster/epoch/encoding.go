@@ -97,10 +97,7 @@ func appendTable(b []byte, t *Table, answers bool) []byte {
 		b = appendShard(b, s)
 	}
 	for i := 0; i < len(t.slots); {
-		n := 1
-		for i+n < len(t.slots) && t.slots[i+n] == t.slots[i] {
-			n++
-		}
+		n := t.run(i)
 		b = binary.AppendUvarint(b, uint64(n))
 		b = binary.AppendUvarint(b, uint64(t.slots[i].shard))
 		b = binary.AppendUvarint(b, t.slots[i].epoch)

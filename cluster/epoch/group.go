@@ -25,7 +25,7 @@ type Options struct {
 	Dialer Dialer
 	// Lease is how long a primary is fenced for after its last renewal: cluster-node-timeout. All nodes have the same.
 	Lease time.Duration
-	// Election is Raft's time-out, 500 ms if 0.
+	// Election is Raft's time-out; if 0 a third of the lease, but 300 ms at least and 1 s at most.
 	Election time.Duration
 	// Patience is for how long a dead voter is kept, 30 s if 0.
 	Patience time.Duration
@@ -45,7 +45,7 @@ func (o *Options) defaults() error {
 		return errors.New("epoch: Dir, Self, Dialer and Lease are required")
 	}
 	if o.Election == 0 {
-		o.Election = 500 * time.Millisecond
+		o.Election = min(max(o.Lease/3, 300*time.Millisecond), time.Second)
 	}
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
@@ -444,9 +444,8 @@ func removeOthers(dir string, keep identity) error {
 
 // Reset makes this node forget the group, after it was taken out of it as well as that is possible: CLUSTER RESET.
 func (g *Group) Reset(ctx context.Context) error {
-	t := g.Table()
-	if has(t.Voters, g.o.Self) {
-		g.askToLeave(ctx, t)
+	if t := g.Table(); has(t.Voters, g.o.Self) && len(t.Voters) > 1 {
+		g.askToLeave(ctx)
 	}
 	g.life.Lock()
 	defer g.life.Unlock()
@@ -461,6 +460,7 @@ func (g *Group) Reset(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.view.Store(&View{})
 	g.table.Store(empty())
 	close(g.mu.changed)
 	g.mu.changed = make(chan struct{})
@@ -482,9 +482,17 @@ func remove(path string) error {
 	return nil
 }
 
-func (g *Group) askToLeave(ctx context.Context, t *Table) {
-	body := g.o.Self.Append(nil)
-	_, _ = g.askLeader(ctx, t, callLeave, body)
+// askToLeave has the leader take this node out of the voters, if that is possible before ctx ends.
+func (g *Group) askToLeave(ctx context.Context) {
+	if m := g.member(); m != nil && m.isLeader() {
+		if err := m.raft.LeadershipTransfer().Error(); err != nil {
+			g.o.Logger.Warn("no other voter takes the lead", "err", err)
+			return
+		}
+	}
+	if err := g.askLeader(ctx, callLeave, g.o.Self.Append(nil)); err != nil {
+		g.o.Logger.Warn("the leader was not told that this node leaves", "err", err)
+	}
 }
 
 const identityFile = "identity"

@@ -49,10 +49,9 @@ func (g *Group) replaceDead(m *member, running *running) {
 		return
 	}
 	for _, s := range t.Shards {
-		if n := v.node(s.Primary); n != nil && n.Alive {
-			continue
+		if !g.isAlive(s.Primary) {
+			running.start(s.ID, func() { g.failover(m, t, s) })
 		}
-		running.start(s.ID, func() { g.failover(m, t, s) })
 	}
 }
 

@@ -17,6 +17,8 @@ type Renewal struct {
 	Node           slotmap.NodeID
 	// Epoch is that of the node's grant as primary.
 	Epoch uint64
+	// Lease is what the node takes for a lease.
+	Lease time.Duration
 }
 
 // Promise is a voter's answer to a Renewal.
@@ -30,6 +32,9 @@ type Promise struct {
 // servePart is the part of a lease in which its holder serves, in tenths. Voters wait all of it, so clocks
 // may run wrong by the rate r as long as 9/10 <= (1-r)/(1+r): 5 %.
 const servePart = 9
+
+// maxLease bounds what a voter can be made to wait.
+const maxLease = time.Hour
 
 // Holder is a primary's side of its shard's lease: it knows no clock and sends nothing.
 type Holder struct {
@@ -99,7 +104,7 @@ func (h *Holder) Begin(now time.Duration) (Renewal, bool) {
 func (h *Holder) renewal() Renewal {
 	return Renewal{
 		Cluster: h.table.Cluster, Generation: h.table.Generation, Session: h.session, Round: h.round,
-		Shard: h.shard.ID, Node: h.node, Epoch: h.shard.Epoch,
+		Shard: h.shard.ID, Node: h.node, Epoch: h.shard.Epoch, Lease: h.lease,
 	}
 }
 
@@ -204,7 +209,7 @@ func (v *Voter) Renew(now time.Duration, t *Table, index uint64, r Renewal) Prom
 		return refused
 	case s == nil || s.Primary != r.Node || s.Epoch != r.Epoch:
 		return refused
-	case now < v.start+v.lease:
+	case now < v.start+max(v.lease, r.Lease) || r.Lease > maxLease:
 		return refused
 	}
 	h := v.held[r.Shard]
@@ -216,7 +221,7 @@ func (v *Voter) Renew(now time.Duration, t *Table, index uint64, r Renewal) Prom
 	case h.node == r.Node && h.session == r.Session && r.Round < h.round:
 		return refused // overtaken by a later renewal or release
 	}
-	h.node, h.epoch, h.session, h.round, h.until = r.Node, r.Epoch, r.Session, r.Round, now+v.lease
+	h.node, h.epoch, h.session, h.round, h.until = r.Node, r.Epoch, r.Session, r.Round, now+max(v.lease, r.Lease)
 	v.held[r.Shard] = h
 	v.prune(now, t)
 	return Promise{Granted: true, Index: index}

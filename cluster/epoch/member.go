@@ -11,6 +11,7 @@ import (
 	"github.com/cairndb/cairn/cluster/slotmap"
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
 )
 
 // member is this node's part in one group: a Raft server with its log, from which a voter is made when the leader says so.
@@ -22,6 +23,7 @@ type member struct {
 	streams *streams
 	net     *raft.NetworkTransport
 	log     *wal.WAL
+	meta    *metadb.BoltMetaDB // the log's; it doesn't close it itself
 	config  *raft.Config
 	snaps   raft.SnapshotStore
 
@@ -46,11 +48,13 @@ func openMember(o *Options, dir string, id identity, publish func(*Table)) (_ *m
 		return nil, err
 	}
 	logger := raftLogger(o.Logger)
-	if m.log, err = wal.Open(logDir, wal.WithSegmentSize(walSegment), wal.WithLogger(logger)); err != nil {
-		return nil, fmt.Errorf("epoch: open log: %w", err)
+	m.meta = &metadb.BoltMetaDB{}
+	m.log, err = wal.Open(logDir, wal.WithSegmentSize(walSegment), wal.WithLogger(logger), wal.WithMetaStore(m.meta))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("epoch: open log: %w", err), m.meta.Close())
 	}
 	if m.snaps, err = raft.NewFileSnapshotStoreWithLogger(dir, 2, logger); err != nil {
-		return nil, errors.Join(err, m.log.Close())
+		return nil, errors.Join(err, m.log.Close(), m.meta.Close())
 	}
 	m.config = raftConfig(o)
 	m.config.Logger = logger
@@ -62,6 +66,8 @@ func (m *member) start(o *Options, changed func()) (err error) {
 	m.streams = newStreams(o.Dialer, o.Self, m.id)
 	m.net = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: m.streams, MaxPool: 2, Timeout: max(2*o.Election, time.Second), Logger: m.config.Logger,
+		// No pipelines: one whose answers stop coming (v1.8.0, pipelineSend) blocks replication to that peer, and Shutdown, for ever.
+		MaxRPCsInFlight: 1,
 	})
 	m.leads = make(chan bool, 1)
 	m.config.NotifyCh = m.leads
@@ -100,7 +106,7 @@ func (m *member) close() error {
 		close(m.leads)
 		m.wg.Wait()
 	}
-	return errors.Join(append(errs, m.log.Close())...)
+	return errors.Join(append(errs, m.log.Close(), m.meta.Close())...)
 }
 
 func (m *member) isLeader() bool { return m.raft.State() == raft.Leader }

@@ -236,7 +236,7 @@ func (c *cluster) gossip() {
 	for {
 		v := c.view()
 		for _, n := range c.nodes {
-			if g := n.get(); g != nil {
+			if g := n.get(); g != nil && v.node(n.id) != nil {
 				g.Reconcile(v)
 			}
 		}

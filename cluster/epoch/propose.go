@@ -137,23 +137,23 @@ func (g *Group) leaders(hint slotmap.NodeID) []slotmap.NodeID {
 	return ids
 }
 
-// askLeader calls the leader for something that is no request.
-func (g *Group) askLeader(ctx context.Context, t *Table, k kind, body []byte) ([]byte, error) {
-	hint := slotmap.NodeID("")
+// askLeader has the leader do something that is no request.
+func (g *Group) askLeader(ctx context.Context, k kind, body []byte) error {
 	for {
-		for _, to := range g.leaders(hint) {
-			b, err := g.peers.call(ctx, to, k, body)
-			d := &decoder{b: b}
-			if err == nil && d.byte() == answerDone {
-				return b, nil
+		for _, to := range g.leaders("") {
+			try, cancel := context.WithTimeout(ctx, g.o.Election)
+			b, err := g.peers.call(try, to, k, body)
+			cancel()
+			if err == nil && len(b) > 0 && b[0] == answerDone {
+				return nil
 			}
 		}
 		select {
 		case <-time.After(retryPause):
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-g.ctx.Done():
-			return nil, ErrClosed
+			return ErrClosed
 		}
 	}
 }

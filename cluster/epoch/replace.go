@@ -41,10 +41,15 @@ func (g *Group) failover(m *member, t *Table, s *Shard) {
 			return
 		}
 		timer.Stop()
-		if !m.isLeader() || m.fsm.table.Load().Shard(s.ID) != s {
-			return // another leader's business, or decided
+		if !m.isLeader() || m.fsm.table.Load().Shard(s.ID) != s || g.isAlive(s.Primary) {
+			return // another leader's business, or decided, or not needed any more
 		}
 	}
+}
+
+func (g *Group) isAlive(id slotmap.NodeID) bool {
+	n := g.view.Load().node(id)
+	return n != nil && n.Alive
 }
 
 // grace is how long a failover waits for members that don't answer while others have.
@@ -78,7 +83,7 @@ func (r *replacement) agree(f *Failover, voter slotmap.NodeID) {
 	body = r.s.ID.Append(body)
 	body = binary.AppendUvarint(body, r.s.Epoch)
 	d, ok := r.ask(voter, callAgree, body)
-	if wait := time.Duration(d.uvarint()); ok && !d.bad && wait >= 0 {
+	if wait := d.duration(); ok && !d.bad {
 		r.tell(func(now time.Duration) { f.Agreed(now, voter, wait) })
 	}
 }

@@ -135,6 +135,28 @@ func (t *Table) Owner(s uint16) (*Shard, uint64) {
 	return nil, at.epoch
 }
 
+// Runs calls fn for all slots in order, in runs of the same owner (nil for nobody) and epoch.
+func (t *Table) Runs(fn func(r slotmap.Range, owner *Shard, epoch uint64)) {
+	shards := make(map[uint32]*Shard, len(t.Shards))
+	for _, s := range t.Shards {
+		shards[s.number] = s
+	}
+	for i := 0; i < slotmap.Slots; {
+		at, n := t.slots[i], t.run(i)
+		fn(slotmap.Range{First: uint16(i), Last: uint16(i + n - 1)}, shards[at.shard], at.epoch)
+		i += n
+	}
+}
+
+// run is the number of slots from i on that are alike.
+func (t *Table) run(i int) int {
+	n := 1
+	for i+n < len(t.slots) && t.slots[i+n] == t.slots[i] {
+		n++
+	}
+	return n
+}
+
 // SlotEpoch is the epoch at which the slot was last granted, or taken from its owner.
 func (t *Table) SlotEpoch(s uint16) uint64 { return t.slots[s%slotmap.Slots].epoch }
 
