@@ -38,8 +38,15 @@ const (
 // AdmitWrite is asked before any lock is taken: it returns an error wrapping
 // ErrReadOnly when writes are refused, and waits (up to ctx) while the store is stalled.
 func (s *Store) AdmitWrite(ctx context.Context) error {
+	if s.following.Load() {
+		return ErrReplica
+	}
+	return s.admit(ctx)
+}
+
+func (s *Store) admit(ctx context.Context) error {
 	for {
-		ok, err := s.TryAdmitWrite()
+		ok, err := s.tryAdmit()
 		if ok || err != nil {
 			return err
 		}
@@ -55,6 +62,13 @@ func (s *Store) AdmitWrite(ctx context.Context) error {
 
 // TryAdmitWrite is AdmitWrite without waiting: ok is false when it would wait.
 func (s *Store) TryAdmitWrite() (ok bool, err error) {
+	if s.following.Load() {
+		return false, ErrReplica
+	}
+	return s.tryAdmit()
+}
+
+func (s *Store) tryAdmit() (ok bool, err error) {
 	a := &s.admission
 	if err := s.writable(); err != nil {
 		return false, err

@@ -47,6 +47,9 @@ func (t *Txn) commit() error {
 	if err := s.writable(); err != nil {
 		return err
 	}
+	if s.following.Load() {
+		return ErrReplica
+	}
 	if t.batch == nil {
 		t.batch = s.db.NewBatch(pebble.WithMaxRetainedSizeBytes(4 << 20))
 	}

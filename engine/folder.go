@@ -19,6 +19,7 @@ import (
 //	ballast  room for Pebble's MANIFEST when the disk is full; may be missing
 //	log/     the log's segments
 //	store/   Pebble
+//	checkpoints/, store.new/, log.new/, INSTALL   see checkpoint.go and install.go
 //
 // Other files (nodes.conf, a configuration) may lie beside them.
 const (
@@ -68,6 +69,12 @@ func prepareFolder(dir string, o *Options) (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := tidyFolder(dir, o); err != nil {
+		if lock != nil {
+			_ = lock.Close()
+		}
+		return nil, err
+	}
 	if !known {
 		if err := writeVersion(dir, o.FS); err != nil {
 			_ = lock.Close()
@@ -75,6 +82,20 @@ func prepareFolder(dir string, o *Options) (io.Closer, error) {
 		}
 	}
 	return lock, nil
+}
+
+// tidyFolder finishes and removes what a crash has left half done.
+func tidyFolder(dir string, o *Options) error {
+	if o.ReadOnly {
+		if installing(dir, o.FS) {
+			return fmt.Errorf("%w: %s is being replaced by another node's store: open it for writing once", ErrFolder, dir)
+		}
+		return nil
+	}
+	if err := finishInstall(dir, o.FS); err != nil {
+		return err
+	}
+	return o.FS.RemoveAll(o.FS.PathJoin(dir, checkpointFolder))
 }
 
 func lockFolder(dir string, o *Options) (io.Closer, error) {

@@ -45,6 +45,8 @@ type Options struct {
 	Databases int
 	// ReadOnly opens an existing store without changing a byte of it; every write is refused.
 	ReadOnly bool
+	// Follow opens the store as a follower of another node's log: see Store.Follow.
+	Follow bool
 	// Logger gets what an operator should know; discarded if nil.
 	Logger *slog.Logger
 	// Progress is called now and then during long work in Open, with the bytes done and to do.

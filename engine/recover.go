@@ -142,15 +142,9 @@ func (r *replayer) apply() error {
 	if r.end == 0 {
 		return nil
 	}
-	b := r.s.db.NewBatch()
-	defer func() { _ = b.Close() }()
-	binary.LittleEndian.PutUint32(r.repr[8:], uint32(r.count))
-	if err := b.SetRepr(r.repr); err != nil {
-		return storeError(err)
-	}
-	err := r.s.applyAt(b, r.end)
+	err := r.s.applyRepr(r.repr, r.count, r.end)
 	*r = replayer{s: r.s} // Pebble may have kept the bytes
-	return storeErrorOrNil(err)
+	return err
 }
 
 // recordOps returns the operations of a record, as they stand in a Pebble batch behind its header.

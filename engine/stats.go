@@ -71,7 +71,7 @@ func (s *Store) Stats() Stats {
 		Stalls:           a.stalls.Load(),
 		StallTime:        time.Duration(a.stallTime.Load()),
 	}
-	if _, err := s.TryAdmitWrite(); err != nil {
+	if _, err := s.tryAdmit(); err != nil {
 		st.ReadOnlyReason = err.Error()
 	}
 	s.life.RLock()

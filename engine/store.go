@@ -31,6 +31,10 @@ type Store struct {
 	worldOffset Offset
 	slots       [keys.Slots]slotState
 	commitMu    sync.Mutex
+	// following: another node's log is the only source of changes; applier applies it.
+	following   atomic.Bool
+	applier     applier
+	checkpoints atomic.Uint64
 
 	counters counters
 	dbs      atomic.Pointer[dbTable]
@@ -105,6 +109,7 @@ func (s *Store) open() (err error) {
 		SegmentSize: s.o.LogSegmentBytes,
 		Policy:      s.o.SyncPolicy,
 		ReadOnly:    s.o.ReadOnly,
+		Foreign:     s.o.Follow,
 		Logger:      s.o.Logger,
 		OnFailure:   s.fail,
 		Now:         s.o.Now,
@@ -124,6 +129,10 @@ func (s *Store) open() (err error) {
 		return nil
 	}
 	s.pollSpace()
+	if s.o.Follow {
+		s.following.Store(true)
+		return nil
+	}
 	return s.log.BeginTerm(newReplicationID())
 }
 
@@ -186,7 +195,13 @@ func (s *Store) startWorkers() {
 }
 
 // Close flushes, syncs and closes. Idempotent. Transactions that hold locks must end first: it waits for them.
-func (s *Store) Close() error {
+func (s *Store) Close() error { return s.close(s.closeClean) }
+
+// CloseUnflushed is Close for a store that is going to be replaced or rewound: what Pebble has not flushed
+// stays in the log only.
+func (s *Store) CloseUnflushed() error { return s.close(s.log.Sync) }
+
+func (s *Store) close(settle func() error) error {
 	if !s.closed.CompareAndSwap(false, true) {
 		return nil
 	}
@@ -198,7 +213,7 @@ func (s *Store) Close() error {
 	defer s.life.Unlock()
 	var err error
 	if s.failed() == nil && !s.o.ReadOnly {
-		err = s.closeClean()
+		err = settle()
 	}
 	s.fs.close()
 	return errors.Join(err, s.db.Close(), s.log.Close(), s.releaseFolder())

@@ -33,7 +33,8 @@
 //	 52  -           4  zero
 //	 56  term start  8  start of the term in force
 //	 64  term ID    40  its replication ID; zeros before the first term
-//	104  -          24  zero
+//	104  flags       4  bit 0: the records are another node's, and so are their "synced"
+//	108  -          20  zero
 //
 //	record
 //	  0  crc         4  of bytes 4 to length
@@ -81,7 +82,8 @@
 // log ends: what lies behind is a torn tail and is zeroed, and segments behind it
 // are removed. But if a record found anywhere behind says that more than
 // this had been synced, then the disk has lost what it had promised to keep:
-// Open returns a DamagedError and changes nothing.
+// Open returns a DamagedError and changes nothing. A record that came from another node proves nothing
+// of the kind: it says what was synced there.
 //
 // # Concurrency
 //

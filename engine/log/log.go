@@ -96,6 +96,8 @@ type Options struct {
 	// ReadOnly opens the log to read and check it: nothing in the folder is
 	// changed, a torn tail is left out but not cut.
 	ReadOnly bool
+	// Foreign: the records are another node's, see SetForeign.
+	Foreign bool
 	// Logger gets one line for everything an operator should know; discarded if nil.
 	Logger *slog.Logger
 	// OnFailure is called once, by a goroutine of the log, when a sync has
@@ -160,9 +162,12 @@ type Log struct {
 	unsaved   bool // terms has changed since the state file was written
 	closed    bool // takes no more records
 	shut      bool // files are closed
+	foreign   bool // see SetForeign
+	holds     []*Hold
 	counters  Stats
 
-	waiters waiters
+	waiters   waiters // for Stable
+	followers waiters // for Written
 
 	wakeSyncer, wakeKeeper chan struct{}
 	quit                   chan struct{}
@@ -191,7 +196,7 @@ func Open(dir string, o Options) (*Log, error) {
 			return nil, fileError(err)
 		}
 	}
-	r := &recovery{fs: l.fs, dir: dir}
+	r := &recovery{fs: l.fs, dir: dir, readOnly: o.ReadOnly}
 	if err := r.scan(); err != nil {
 		return nil, err
 	}
@@ -202,9 +207,14 @@ func Open(dir string, o Options) (*Log, error) {
 	if o.ReadOnly {
 		l.trouble.Store(&trouble{err: ErrReadOnly})
 		l.waiters.close(r.end)
+		l.followers.close(r.end)
 		return l, nil
 	}
 	if err := l.makeWritable(r); err != nil {
+		l.closeFiles()
+		return nil, err
+	}
+	if err := l.SetForeign(o.Foreign); err != nil {
 		l.closeFiles()
 		return nil, err
 	}
@@ -236,6 +246,7 @@ func (l *Log) adopt(r *recovery) {
 		l.segs = append(l.segs, &segment{start: f.start, room: used, named: true, sealed: true})
 	}
 	l.link, l.terms = r.link, r.terms
+	l.foreign = r.last >= 0 && r.segs[r.last].header.foreign
 	if len(r.segs) > 0 {
 		l.start.Store(r.segs[0].start)
 	}
@@ -285,6 +296,7 @@ func (l *Log) makeWritable(r *recovery) error {
 func (l *Log) beginFirstSegment() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.foreign = l.o.Foreign
 	if err := l.beginSegment(0); err != nil {
 		return err
 	}
@@ -379,7 +391,7 @@ func (l *Log) term() Term {
 	return l.terms[len(l.terms)-1]
 }
 
-// Drop deletes the segments that end at or before the offset. The last segment stays.
+// Drop deletes the segments that end at or before the offset, and at or before every Hold. The last segment stays.
 func (l *Log) Drop(before uint64) error {
 	if l.o.ReadOnly {
 		return ErrReadOnly
@@ -388,7 +400,7 @@ func (l *Log) Drop(before uint64) error {
 	defer l.syncMu.Unlock()
 	for {
 		l.mu.Lock()
-		if l.shut || !l.canDropFirst(before) {
+		if l.shut || !l.canDropFirst(l.held(before)) {
 			l.mu.Unlock()
 			return nil
 		}
@@ -438,6 +450,7 @@ func (l *Log) close() error {
 		}
 	}
 	l.waiters.close(l.Stable())
+	l.followers.close(l.Written())
 	return errors.Join(err, l.closeFiles())
 }
 

@@ -20,8 +20,9 @@ type found struct {
 
 // recovery finds the end of a log. It only reads; repair does what it found to be needed.
 type recovery struct {
-	fs  vfs.FS
-	dir string
+	fs       vfs.FS
+	dir      string
+	readOnly bool
 
 	state state
 	segs  []found
@@ -41,6 +42,14 @@ type recovery struct {
 func (r *recovery) scan() (err error) {
 	if r.state, err = loadState(r.fs, r.dir); err != nil {
 		return err
+	}
+	if r.state.cutting {
+		if r.readOnly {
+			return fmt.Errorf("log: %s is being cut at offset %d; open it for writing once", r.dir, r.state.cut)
+		}
+		if err := r.finishCut(); err != nil {
+			return err
+		}
 	}
 	r.synced = r.state.synced
 	if err := r.list(); err != nil {
@@ -221,7 +230,9 @@ func (r *recovery) tail(last int, damage *DamagedError) error {
 			return fmt.Errorf("log: reading %s: %w", f.name, err)
 		}
 		r.torn = r.torn || rest.dirty
-		r.synced = max(r.synced, rest.synced)
+		if !r.isForeign(i) {
+			r.synced = max(r.synced, rest.synced)
+		}
 	}
 	// The first segment left is always durable: without its header the log would begin nowhere.
 	if r.synced > r.end || (last < 0 && r.end > 0) {
@@ -229,6 +240,15 @@ func (r *recovery) tail(last int, damage *DamagedError) error {
 		return damage
 	}
 	return nil
+}
+
+// isForeign: what records in segment i say was synced, was so on another node. Where that changes, the header is
+// synced before any record, so a damaged one is as the one before.
+func (r *recovery) isForeign(i int) bool {
+	for i > 0 && r.segs[i].bad != nil {
+		i--
+	}
+	return r.segs[i].bad == nil && r.segs[i].header.foreign
 }
 
 // scanRest looks at what the file holds behind the offset.

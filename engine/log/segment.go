@@ -38,6 +38,8 @@ type segmentHeader struct {
 	wall     int64
 	link     uint32
 	term     Term
+	// foreign: the records in this segment are another node's, and so is what they say was synced.
+	foreign bool
 }
 
 func (h *segmentHeader) encode() []byte {
@@ -51,6 +53,7 @@ func (h *segmentHeader) encode() []byte {
 	binary.LittleEndian.PutUint32(b[48:], h.link)
 	binary.LittleEndian.PutUint64(b[56:], h.term.Start)
 	copy(b[64:64+idSize], h.term.ID)
+	binary.LittleEndian.PutUint32(b[104:], h.flags())
 	binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b[12:], castagnoli))
 	return b
 }
@@ -73,6 +76,7 @@ func decodeSegmentHeader(b []byte) (h segmentHeader, err error) {
 		synced:   binary.LittleEndian.Uint64(b[32:]),
 		wall:     int64(binary.LittleEndian.Uint64(b[40:])),
 		link:     binary.LittleEndian.Uint32(b[48:]),
+		foreign:  decodeFlags(b[104:]),
 	}
 	if id := bytes.TrimRight(b[64:64+idSize], "\x00"); len(id) > 0 {
 		h.term = Term{ID: string(id), Start: binary.LittleEndian.Uint64(b[56:])}

@@ -26,13 +26,16 @@ const (
 //	cairn-log-state 1
 //	synced 4711                                         everything before was synced at the last clean stop
 //	term 0123456789abcdef0123456789abcdef01234567 0     replication ID and start, oldest first
+//	cut 4000                                            only while Rewind removes what lies behind this offset
 //	crc32c 0a1b2c3d                                     of all before this line
 //
 // Replaced as a whole by a rename. The log can do without the newest version: a term also stands in the
 // record that began it and in the headers of the segments begun under it.
 type state struct {
-	synced uint64
-	terms  []Term
+	synced  uint64
+	terms   []Term
+	cutting bool
+	cut     uint64
 }
 
 func (s *state) encode() []byte {
@@ -40,6 +43,9 @@ func (s *state) encode() []byte {
 	fmt.Fprintf(&b, "cairn-log-state %d\nsynced %d\n", stateVersion, s.synced)
 	for _, t := range s.terms {
 		fmt.Fprintf(&b, "term %s %d\n", t.ID, t.Start)
+	}
+	if s.cutting {
+		fmt.Fprintf(&b, "cut %d\n", s.cut)
 	}
 	fmt.Fprintf(&b, "crc32c %08x\n", crc32.Checksum(b.Bytes(), castagnoli))
 	return b.Bytes()
@@ -62,9 +68,14 @@ func decodeState(b []byte) (state, error) {
 	}
 	for i, line := range bytes.Split(b[:at-1], []byte("\n")) {
 		var t Term
-		switch i {
-		case 0:
-		case 1:
+		switch {
+		case i == 0:
+		case bytes.HasPrefix(line, []byte("cut ")):
+			s.cutting = true
+			if _, err := fmt.Sscanf(string(line), "cut %d", &s.cut); err != nil {
+				return s, errState
+			}
+		case i == 1:
 			if _, err := fmt.Sscanf(string(line), "synced %d", &s.synced); err != nil {
 				return s, errState
 			}

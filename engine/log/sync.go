@@ -224,6 +224,7 @@ func (l *Log) callWaiters() {
 		err = nil
 	}
 	l.waiters.call(l.Stable(), err)
+	l.followers.call(l.Written(), err)
 }
 
 // waiters are the callbacks that wait for an offset.

@@ -145,9 +145,12 @@ func (l *Log) beginSegment(n int64) error {
 		wall:     l.o.Now().UnixMilli(),
 		link:     l.link,
 		term:     l.term(),
+		foreign:  l.foreign,
 	}
-	if len(l.segs) > 0 {
-		h.previous = l.active().start
+	if i := len(l.segs) - 1; i >= 0 && l.segs[i].start < h.start {
+		h.previous = l.segs[i].start
+	} else if i > 0 {
+		h.previous = l.segs[i-1].start // the last one is empty and is replaced
 	}
 	if _, err := next.file.WriteAt(h.encode(), 0); err != nil {
 		return fileError(err)
@@ -231,6 +234,7 @@ func (l *Log) writeOut() {
 		if l.Policy() != Always {
 			l.waiters.notify(l.wakeKeeper)
 		}
+		l.followers.notify(l.wakeKeeper)
 	}
 	l.cond.Broadcast()
 }

@@ -1,0 +1,385 @@
+package epoch
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/cairndb/cairn/cluster/slotmap"
+)
+
+func one(s uint16) *slotmap.Set {
+	return slotmap.SetOf([]slotmap.Range{{First: s, Last: s}})
+}
+
+func TestGroupForms(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 6, 3)
+	tab := c.form()
+	if tab.Epoch != 3 || len(tab.Shards) != 3 || len(tab.Voters) != 5 {
+		t.Fatalf("%+v", tab)
+	}
+	c.eventually("all primaries serve", func() bool {
+		for _, n := range c.nodes[:3] {
+			if !n.get().Serving() {
+				return false
+			}
+		}
+		return true
+	})
+	for i, n := range c.nodes { // from leader, followers and the one who is no voter
+		now := n.get().Table()
+		res := c.propose(n, Request{Op: OpSlots, Shard: sid(1), Expect: now.Shard(sid(1)).Epoch, Slots: now.Expect(one(uint16(i))), Released: true})
+		if want := uint64(4 + i); res.Epoch != want {
+			t.Fatalf("epoch %d, want %d", res.Epoch, want)
+		}
+		for _, m := range c.nodes {
+			got, err := m.get().Await(t.Context(), res.Version)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, e := got.Owner(uint16(i)); s.ID != sid(1) || e != res.Epoch {
+				t.Fatalf("slot %d is %s's at %d", i, s.ID, e)
+			}
+		}
+	}
+	for _, n := range c.nodes[3:] {
+		if n.get().Serving() {
+			t.Fatalf("replica %s holds a lease", n.id)
+		}
+	}
+}
+
+func (c *cluster) serving(s ShardID) *testNode {
+	for _, n := range c.nodes {
+		if g := n.get(); g != nil && g.Serving() && g.Table().ShardOf(n.id).ID == s {
+			return n
+		}
+	}
+	return nil
+}
+
+// fenced watches that no shard ever has two nodes inside their leases.
+func (c *cluster) fenced() {
+	type holding struct {
+		n     *testNode
+		until time.Duration
+	}
+	c.wg.Go(func() {
+		for {
+			by := make(map[ShardID][]holding)
+			for _, n := range c.nodes {
+				if g := n.get(); g != nil {
+					by[n.shard] = append(by[n.shard], holding{n, time.Duration(g.lease.until.Load())})
+				}
+			}
+			now := Boottime{}.Now()
+			for s, hs := range by {
+				in := 0
+				for _, h := range hs {
+					if now < h.until {
+						in++
+					}
+				}
+				if in > 1 {
+					c.t.Errorf("shard %s: %d nodes are inside their leases", s, in)
+				}
+			}
+			select {
+			case <-c.stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	})
+}
+
+func TestFailover(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		kill func(c *cluster) []*testNode // whom to kill
+	}{
+		{"a primary", func(c *cluster) []*testNode { return c.nodes[1:2] }},
+		{"the leader", func(c *cluster) []*testNode { return []*testNode{c.leader()} }},
+		{"two primaries, the leader among them", func(c *cluster) []*testNode { return c.nodes[:2] }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, 6, 3)
+			c.fenced()
+			c.form()
+			c.eventually("all serve", func() bool {
+				return c.serving(sid(0)) != nil && c.serving(sid(1)) != nil && c.serving(sid(2)) != nil
+			})
+			began := time.Now()
+			victims := tc.kill(c)
+			for _, n := range victims {
+				n.kill()
+			}
+			c.leader()
+			t.Logf("leader after %v", time.Since(began))
+			for i := range 3 {
+				c.eventually("shards serve", func() bool { return c.serving(sid(i)) != nil })
+			}
+			t.Logf("shards serve after %v", time.Since(began))
+			for _, n := range victims {
+				n.start()
+			}
+			c.eventually("they follow", func() bool {
+				now := c.leader().get().Table()
+				for _, n := range c.nodes {
+					if n.get().Table().Epoch != now.Epoch {
+						return false
+					}
+				}
+				return true
+			})
+		})
+	}
+}
+
+func TestRestartsInAnyOrder(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 6, 3)
+	c.fenced()
+	c.form()
+	res := c.propose(c.nodes[5], Request{Op: OpMember, Node: nid(7), Shard: sid(7)})
+	for i, order := range [][]int{{0, 1, 2, 3, 4, 5}, {5, 4, 3, 2, 1, 0}, {3, 0, 5, 1, 4, 2}} {
+		for _, n := range c.nodes {
+			n.kill()
+		}
+		began := time.Now()
+		for _, k := range order {
+			c.nodes[k].start() // at a new address
+		}
+		c.eventually("all shards serve", func() bool {
+			return c.serving(sid(0)) != nil && c.serving(sid(1)) != nil && c.serving(sid(2)) != nil
+		})
+		t.Logf("served again after %v", time.Since(began))
+		res = c.propose(c.nodes[i], Request{Op: OpMember, Node: nid(8 + i), Shard: sid(7)})
+	}
+	for _, n := range c.nodes {
+		tab, err := n.get().Await(t.Context(), res.Version)
+		if err != nil || tab.ShardOf(nid(10)) == nil || tab.ShardOf(nid(7)).ID != sid(7) {
+			t.Fatalf("%v %+v", err, tab)
+		}
+	}
+}
+
+func TestPartitions(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name    string
+		in, out bool
+	}{{"both ways", true, true}, {"nothing gets in", true, false}, {"nothing gets out", false, true}} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, 6, 3)
+			c.fenced()
+			c.form()
+			c.eventually("it serves", func() bool { return c.serving(sid(1)) == c.nodes[1] })
+			lonely := []slotmap.NodeID{nid(1)}
+			cut := func(lost bool) {
+				c.net.cut(lost && tc.in, c.ids(), lonely)
+				c.net.cut(lost && tc.out, lonely, c.ids())
+			}
+			cut(true)
+			c.mu.Lock()
+			c.dead[nid(1)] = Boottime{}.Now()
+			c.mu.Unlock()
+			c.eventually("the replica takes over", func() bool { return c.nodes[4].get().Serving() })
+			if c.nodes[1].get().Serving() {
+				t.Fatal("two serve")
+			}
+			cut(false)
+			c.mu.Lock()
+			delete(c.dead, nid(1))
+			c.mu.Unlock()
+			c.eventually("the old primary knows", func() bool {
+				return c.nodes[1].get().Table().Shard(sid(1)).Primary == nid(4)
+			})
+		})
+	}
+}
+
+func TestRetryIsGrantedOnce(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	tab := c.form()
+	r := Request{ID: NewRequestID(), Op: OpSlots, Shard: sid(1), Expect: tab.Shard(sid(1)).Epoch, Slots: tab.Expect(one(9)), Released: true}
+	first := c.propose(c.nodes[1], r)
+	c.leader().kill()
+	for _, n := range c.nodes {
+		if g := n.get(); g != nil {
+			if again := c.propose(n, r); again != first {
+				t.Fatalf("%+v, then %+v", first, again)
+			}
+			r2 := r
+			r2.ID = NewRequestID()
+			if _, err := g.Propose(t.Context(), r2); err == nil || err.Error() != refusal(Stale).Error() {
+				t.Fatalf("granted again: %v", err)
+			}
+		}
+	}
+}
+
+func TestTakenSlotsAreGrantedALeaseLater(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	tab := c.form()
+	to := tab.Shard(sid(1))
+	_, err := c.nodes[2].get().Propose(t.Context(), Request{Op: OpSlots, Shard: to.ID, Expect: to.Epoch, Slots: tab.Expect(one(3))})
+	if err == nil || err.Error() != refusal(Owned).Error() {
+		t.Fatalf("granted from under its owner: %v", err)
+	}
+	res := c.propose(c.nodes[2], Request{Op: OpSlots, Slots: tab.Expect(one(3))})
+	began := time.Now()
+	tab, err = c.nodes[2].get().Await(t.Context(), res.Version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.propose(c.nodes[2], Request{Op: OpSlots, Shard: to.ID, Expect: to.Epoch, Slots: tab.Expect(one(3))})
+	if took := time.Since(began); took < testLease*9/10 {
+		t.Fatalf("granted after %v", took)
+	}
+}
+
+func TestVotersAreRepaired(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 7, 3)
+	before := c.form().Voters
+	var victim *testNode
+	for _, n := range c.nodes {
+		if has(before, n.id) && n.get().Status().State != "Leader" && !n.prim {
+			victim = n
+		}
+	}
+	victim.kill()
+	c.eventually("it is replaced", func() bool {
+		now := c.leader().get().Table().Voters
+		return len(now) == 5 && !has(now, victim.id)
+	})
+	victim.start()
+	gone := c.leader()
+	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
+	defer cancel()
+	c.mu.Lock()
+	c.gone[gone.id] = true
+	c.mu.Unlock()
+	if err := gone.get().Reset(ctx); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually("the one that was reset too", func() bool {
+		for _, n := range c.nodes {
+			if n != gone && n.get().Status().State == "Leader" {
+				now := n.get().Table().Voters
+				return len(now) == 5 && !has(now, gone.id)
+			}
+		}
+		return false
+	})
+	if gone.get().Table().Formed() {
+		t.Fatal("the reset node remembers")
+	}
+}
+
+func TestALostLogIsNoVoter(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	c.form()
+	var victim *testNode
+	for _, n := range c.nodes {
+		if n.get().Status().State != "Leader" {
+			victim = n
+		}
+	}
+	old := victim.get().member().id
+	victim.kill()
+	victim.dir = t.TempDir()
+	victim.start()
+	c.eventually("it comes back as another", func() bool {
+		m := victim.get().member()
+		return m != nil && m.id.incarnation != old.incarnation && m.follows(time.Second) && len(victim.get().Table().Voters) == 3
+	})
+}
+
+func TestRecover(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 6, 3)
+	tab := c.form()
+	var left []*testNode
+	for _, n := range c.nodes {
+		if has(tab.Voters, n.id) && len(left) < 2 && !n.prim {
+			left = append(left, n)
+		} else if has(tab.Voters, n.id) {
+			n.kill()
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*testLease)
+	defer cancel()
+	if _, err := left[0].get().Propose(ctx, Request{Op: OpMember, Node: nid(9), Shard: sid(0)}); err == nil {
+		t.Fatal("two of five decide")
+	}
+	c.eventually("it can be recovered", func() bool { return left[0].get().Recover(t.Context()) == nil })
+	c.eventually("all survivors vote again and serve", func() bool {
+		now := left[0].get().Table()
+		return now.Generation == 1 && len(now.Voters) == 3 && c.serving(sid(0)) != nil
+	})
+	c.propose(left[1], Request{Op: OpMember, Node: nid(9), Shard: sid(1)})
+	for _, n := range c.nodes { // those who were lost come back with their logs
+		if n.get() == nil {
+			n.start()
+		}
+	}
+	c.eventually("all follow the new generation", func() bool {
+		for _, n := range c.nodes {
+			if tab := n.get().Table(); tab.Generation != 1 || tab.ShardOf(nid(9)) == nil {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestTheGroupOfTheLargerIDGivesWay(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 6, 3)
+	c.mu.Lock() // two clusters of one shard that have not met
+	for i := range 6 {
+		c.gone[nid(i)] = true
+	}
+	c.mu.Unlock()
+	view := func(ids ...int) *View {
+		v := &View{}
+		for _, i := range ids {
+			v.Nodes = append(v.Nodes, Node{ID: nid(i), Alive: true, Shard: nid(i)})
+		}
+		return v
+	}
+	all := c.founders()
+	for i := range 2 {
+		n := c.nodes[i].get()
+		c.eventually("it has founded", func() bool {
+			n.Reconcile(view(i, i+2, i+4))
+			f := all[i]
+			f.Slots = []slotmap.Range{{First: 0, Last: slotmap.Slots - 1}}
+			return n.Bootstrap(t.Context(), []Founder{f}) == nil
+		})
+	}
+	a, b := c.nodes[0].get().Table().Cluster, c.nodes[1].get().Table().Cluster
+	if a == b {
+		t.Fatal("one group only")
+	}
+	c.mu.Lock()
+	clear(c.gone)
+	c.mu.Unlock()
+	c.eventually("all follow the one", func() bool {
+		for _, n := range c.nodes {
+			if n.get().Table().Cluster != min(a, b) {
+				return false
+			}
+		}
+		return len(c.nodes[0].get().Table().Voters) == 5
+	})
+}

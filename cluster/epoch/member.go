@@ -1,0 +1,164 @@
+package epoch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/cairndb/cairn/cluster/slotmap"
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
+)
+
+// member is this node's part in one group: a Raft server with its log, from which a voter is made when the leader says so.
+type member struct {
+	id      identity
+	self    slotmap.NodeID
+	raft    *raft.Raft
+	fsm     *fsm
+	streams *streams
+	net     *raft.NetworkTransport
+	log     *wal.WAL
+	meta    *metadb.BoltMetaDB // the log's; it doesn't close it itself
+	config  *raft.Config
+	snaps   raft.SnapshotStore
+
+	leads chan bool
+	wg    sync.WaitGroup
+
+	voterMu sync.Mutex
+	voter   *Voter
+}
+
+const (
+	walSegment    = 1 << 20 // preallocated twice; an entry may be larger
+	snapshotEvery = 1000    // entries
+	trailingLogs  = 512
+)
+
+// openMember opens or creates a member's folder.
+func openMember(o *Options, dir string, id identity, publish func(*Table)) (_ *member, err error) {
+	m := &member{id: id, self: o.Self, fsm: newFSM(o.Clock, publish), voter: NewVoter(o.Lease, o.Clock.Now())}
+	logDir := filepath.Join(dir, "log")
+	if err := os.MkdirAll(logDir, 0o750); err != nil {
+		return nil, err
+	}
+	logger := raftLogger(o.Logger)
+	m.meta = &metadb.BoltMetaDB{}
+	m.log, err = wal.Open(logDir, wal.WithSegmentSize(walSegment), wal.WithLogger(logger), wal.WithMetaStore(m.meta))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("epoch: open log: %w", err), m.meta.Close())
+	}
+	if m.snaps, err = raft.NewFileSnapshotStoreWithLogger(dir, 2, logger); err != nil {
+		return nil, errors.Join(err, m.log.Close(), m.meta.Close())
+	}
+	m.config = raftConfig(o)
+	m.config.Logger = logger
+	return m, nil
+}
+
+// start lets the member take part. Changed is called when it becomes the leader, or is it no more.
+func (m *member) start(o *Options, changed func()) (err error) {
+	m.streams = newStreams(o.Dialer, o.Self, m.id)
+	m.net = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: m.streams, MaxPool: 2, Timeout: max(2*o.Election, time.Second), Logger: m.config.Logger,
+		// No pipelines: one whose answers stop coming (v1.8.0, pipelineSend) blocks replication to that peer, and Shutdown, for ever.
+		MaxRPCsInFlight: 1,
+	})
+	m.leads = make(chan bool, 1)
+	m.config.NotifyCh = m.leads
+	m.wg.Go(func() {
+		for range m.leads {
+			changed()
+		}
+	})
+	m.raft, err = raft.NewRaft(m.config, m.fsm, m.log, m.log, m.snaps, m.net)
+	return err
+}
+
+func raftConfig(o *Options) *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(o.Self)
+	c.HeartbeatTimeout, c.ElectionTimeout = o.Election, o.Election
+	c.LeaderLeaseTimeout = o.Election / 2
+	c.CommitTimeout = min(c.CommitTimeout, o.Election/6)
+	c.SnapshotThreshold, c.TrailingLogs = snapshotEvery, trailingLogs
+	c.ShutdownOnRemove = false
+	c.NoLegacyTelemetry = true
+	return c
+}
+
+// close stops the member. Idempotent as far as Raft is.
+func (m *member) close() error {
+	var errs []error
+	if m.raft != nil {
+		errs = append(errs, m.raft.Shutdown().Error())
+	}
+	if m.net != nil {
+		m.net.CloseStreams()
+		errs = append(errs, m.net.Close())
+	}
+	if m.leads != nil {
+		close(m.leads)
+		m.wg.Wait()
+	}
+	return errors.Join(append(errs, m.log.Close(), m.meta.Close())...)
+}
+
+func (m *member) isLeader() bool { return m.raft.State() == raft.Leader }
+
+// leader is the leader that this member knows, empty for none.
+func (m *member) leader() slotmap.NodeID {
+	_, id := m.raft.LeaderWithID()
+	return slotmap.NodeID(id)
+}
+
+// follows says whether the table comes by Raft's log at the moment.
+func (m *member) follows(within time.Duration) bool {
+	return m.isLeader() || m.leader() != "" && time.Since(m.raft.LastContact()) < within
+}
+
+// servers is the group's latest configuration.
+func (m *member) servers() ([]raft.Server, error) {
+	f := m.raft.GetConfiguration()
+	if err := f.Error(); err != nil {
+		return nil, err
+	}
+	return f.Configuration().Servers, nil
+}
+
+// bootstrap makes this member the founder of a group of voters.
+func (m *member) bootstrap(voters map[slotmap.NodeID]uint64) error {
+	var c raft.Configuration
+	for id, incarnation := range voters {
+		c.Servers = append(c.Servers, raft.Server{ID: raft.ServerID(id), Address: raftAddress(id, incarnation)})
+	}
+	err := m.raft.BootstrapCluster(c).Error()
+	if errors.Is(err, raft.ErrCantBootstrap) {
+		return nil // it was begun before, and this is the second try
+	}
+	return err
+}
+
+// renew answers for this member as a voter.
+func (m *member) renew(now time.Duration, r Renewal) Promise {
+	m.voterMu.Lock()
+	defer m.voterMu.Unlock()
+	return m.voter.Renew(now, m.fsm.table.Load(), m.raft.LastIndex(), r)
+}
+
+func (m *member) release(r Renewal) {
+	m.voterMu.Lock()
+	defer m.voterMu.Unlock()
+	m.voter.Release(r)
+}
+
+func (m *member) agree(now time.Duration, shard ShardID, epoch uint64) time.Duration {
+	m.voterMu.Lock()
+	defer m.voterMu.Unlock()
+	return m.voter.Agree(now, shard, epoch)
+}

@@ -1,0 +1,340 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/batchrepr"
+
+	"github.com/cairndb/cairn/engine/keys"
+	wal "github.com/cairndb/cairn/engine/log"
+)
+
+var (
+	// ErrReplica: the store follows another node's log and takes no writes of its own.
+	ErrReplica = errors.New("engine: the store follows another node's log")
+	// ErrDiverged: what arrived does not continue the store's log.
+	ErrDiverged = errors.New("engine: not a continuation of the store's log")
+)
+
+// Following says whether the store follows another node's log: then only ApplyReplicated changes it, and nothing
+// expires or is reclaimed on its own.
+func (s *Store) Following() bool { return s.following.Load() }
+
+// Follow makes the store a follower. Transactions that have not committed are refused from now on.
+func (s *Store) Follow() error {
+	s.world.Lock()
+	was := s.following.Swap(true)
+	s.world.Unlock()
+	if was {
+		return nil
+	}
+	if err := s.log.SetForeign(true); err != nil {
+		s.following.Store(false)
+		return fmt.Errorf("engine: following another node: %w", err)
+	}
+	return nil
+}
+
+// Promote ends following: a new term begins with a fresh replication ID, durably, before the first write of the store's
+// own. No ApplyReplicated may be running.
+func (s *Store) Promote() error {
+	if !s.following.Load() {
+		return nil
+	}
+	if err := s.log.SetForeign(false); err != nil {
+		return fmt.Errorf("engine: ending to follow another node: %w", err)
+	}
+	if err := s.log.BeginTerm(newReplicationID()); err != nil {
+		return errors.Join(fmt.Errorf("engine: beginning a term: %w", err), s.log.SetForeign(true))
+	}
+	s.following.Store(false)
+	return nil
+}
+
+const (
+	// applyGroup is about how many bytes of records are applied as one batch, under the locks of all their slots.
+	applyGroup = 256 << 10
+	// applySlots bounds the slots of a group, so that readers wait for few others.
+	applySlots = 1024
+)
+
+// ApplyReplicated applies the records that raw begins with: each goes verbatim to the end of the log and is applied,
+// as a commit would be. It returns how many bytes it took; what is left is a part of a record, which the caller hands
+// in again with more behind it. need is the size of that record, 0 if that isn't known yet. Called by one goroutine at a time. What
+// was applied stands, also on an error; ErrDiverged says that raw can't be applied to this log.
+func (s *Store) ApplyReplicated(ctx context.Context, raw []byte) (n, need int, err error) {
+	a := &s.applier
+	for n < len(raw) {
+		if !s.following.Load() {
+			return n, 0, fmt.Errorf("%w: it is a primary", ErrDiverged)
+		}
+		took, need, err := a.gather(s, raw[n:])
+		if err != nil || took == 0 {
+			return n, need, err
+		}
+		if err := s.admit(ctx); err != nil {
+			return n, 0, err
+		}
+		applied, err := a.apply(s)
+		n += applied
+		if err != nil {
+			return n, 0, err
+		}
+	}
+	return n, 0, nil
+}
+
+// applier turns records of another node into commits.
+type applier struct {
+	t       *Txn // for its locks
+	records []replicated
+	slots   []uint16
+	repr    []byte
+	count   uint64
+	world   bool
+}
+
+// replicated is a verified record with its operations.
+type replicated struct {
+	wal.Verbatim
+	ops   []byte // as they stand in a Pebble batch behind its header
+	count uint64
+	size  int
+}
+
+// gather decodes a group of records. A record that touches everything is a group of its own.
+func (a *applier) gather(s *Store, raw []byte) (n, need int, err error) {
+	a.records, a.slots, a.world = a.records[:0], a.slots[:0], false
+	at := s.log.End()
+	for n < applyGroup && len(a.slots) < applySlots {
+		v, size, ok, err := wal.DecodeRecord(raw[n:], at, nil)
+		if err != nil {
+			return 0, 0, fmt.Errorf("%w: %w", ErrDiverged, err)
+		}
+		if !ok {
+			need = size
+			break
+		}
+		r := replicated{Verbatim: v, size: size}
+		world, err := r.decode()
+		if err != nil {
+			return 0, 0, err
+		}
+		if world && len(a.records) > 0 {
+			break
+		}
+		a.records = append(a.records, r)
+		a.slots = append(a.slots, v.Slots...)
+		n += size
+		at += uint64(size)
+		if world {
+			a.world = true
+			break
+		}
+	}
+	return n, need, nil
+}
+
+// decode verifies a record's operations, and says whether they need the world lock.
+func (r *replicated) decode() (world bool, err error) {
+	if r.Kind == wal.KindTerm {
+		return false, nil
+	}
+	if r.count, r.ops, err = recordOps(&r.Record); err != nil {
+		return false, err
+	}
+	world = r.Kind == wal.KindFlushAll
+	n := uint64(0)
+	err = r.each(func(kind pebble.InternalKeyKind, key, _ []byte) error {
+		n++
+		switch kind {
+		case pebble.InternalKeyKindSet, pebble.InternalKeyKindDelete, pebble.InternalKeyKindRangeDelete:
+		default:
+			return fmt.Errorf("%w: record at %d: operation of kind %d", ErrCorrupt, r.Start, kind)
+		}
+		if string(key) == string(keys.DatabasesKey) {
+			world = true
+			return nil
+		}
+		if world && kind == pebble.InternalKeyKindRangeDelete {
+			return nil
+		}
+		p, ok := keys.Parse(key)
+		if !ok && kind != pebble.InternalKeyKindRangeDelete || len(key) < 2 || key[0] >= keys.Slots>>8 {
+			return fmt.Errorf("%w: record at %d: a key that does not parse", ErrCorrupt, r.Start)
+		}
+		if _, named := slices.BinarySearch(r.Slots, binary.BigEndian.Uint16(key)); !named {
+			return fmt.Errorf("%w: record at %d: writes slot %d without naming it", ErrCorrupt, r.Start, p.Slot)
+		}
+		return nil
+	})
+	if err == nil && n != r.count {
+		err = fmt.Errorf("%w: record at %d: %d operations instead of %d", ErrCorrupt, r.Start, n, r.count)
+	}
+	return world, err
+}
+
+// each calls fn for each operation.
+func (r *replicated) each(fn func(kind pebble.InternalKeyKind, key, value []byte) error) error {
+	reader := batchrepr.Reader(r.ops)
+	for {
+		kind, key, value, ok, err := reader.Next()
+		if err != nil {
+			return fmt.Errorf("%w: record at %d: %w", ErrCorrupt, r.Start, err)
+		}
+		if !ok {
+			return nil
+		}
+		if err := fn(kind, key, value); err != nil {
+			return err
+		}
+	}
+}
+
+// apply commits the gathered records: as Txn.commit does, under the locks of their slots. It returns the bytes applied.
+func (a *applier) apply(s *Store) (n int, err error) {
+	if a.t == nil {
+		a.t = s.NewTxn()
+	}
+	if a.world {
+		a.t.LockWorld()
+	} else {
+		a.t.Lock(a.slots, true)
+	}
+	defer a.t.finish()
+	done, err := a.commit(s)
+	for i := range a.records[:done] {
+		n += a.records[i].size
+		if pubErr := a.publish(s, &a.records[i]); pubErr != nil {
+			s.fail(pubErr)
+			return n, pubErr
+		}
+	}
+	return n, err
+}
+
+// commit appends the records to the log and applies them as one batch. It returns how many: when the log
+// refuses one, those before it stand.
+func (a *applier) commit(s *Store) (done int, err error) {
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	if err := s.failed(); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrReadOnly, err)
+	}
+	a.repr, a.count = append(a.repr[:0], make([]byte, batchHeader)...), 0
+	for i := range a.records {
+		r := &a.records[i]
+		if _, err = s.log.AppendVerbatim(&r.Verbatim); err != nil {
+			if errors.Is(err, wal.ErrNotRecord) {
+				err = fmt.Errorf("%w: %w", ErrDiverged, err)
+			} else {
+				err = s.logError(err)
+			}
+			break
+		}
+		a.repr = append(a.repr, r.ops...)
+		a.count += r.count
+		done++
+	}
+	if a.count == 0 {
+		return done, err
+	}
+	if applyErr := s.applyRepr(a.repr, a.count, a.records[done-1].End); applyErr != nil {
+		applyErr = fmt.Errorf("%w: %w", ErrUncertain, applyErr)
+		s.fail(applyErr)
+		return done, applyErr
+	}
+	a.repr = nil // Pebble may have kept it
+	s.commits.Add(uint64(done))
+	return done, err
+}
+
+// applyRepr applies operations, with room for a batch header before them, that end at an offset of the log.
+func (s *Store) applyRepr(repr []byte, count uint64, end Offset) error {
+	b := s.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	binary.LittleEndian.PutUint32(repr[8:], uint32(count))
+	if err := b.SetRepr(repr); err != nil {
+		return storeError(err)
+	}
+	return storeErrorOrNil(s.applyAt(b, end))
+}
+
+// publish makes an applied record known to everything that lives in memory, under its slots' locks.
+func (a *applier) publish(s *Store, r *replicated) error {
+	if r.Kind == wal.KindTerm {
+		return nil
+	}
+	if r.Kind == wal.KindFlushAll {
+		s.cache.reset()
+		s.expiries.clear()
+		for db := range s.o.Databases {
+			s.modified(s.DB(db), nil)
+		}
+	}
+	if a.world {
+		s.worldOffset = r.End
+	}
+	for _, slot := range r.Slots {
+		s.slots[slot].offset = r.End
+	}
+	return r.each(func(kind pebble.InternalKeyKind, key, value []byte) error {
+		if kind == pebble.InternalKeyKindRangeDelete {
+			return nil
+		}
+		if string(key) == string(keys.DatabasesKey) {
+			return s.replaceTable(value)
+		}
+		p, _ := keys.Parse(key)
+		return s.publishOp(&p, kind == pebble.InternalKeyKindSet, key, value)
+	})
+}
+
+func (s *Store) publishOp(p *keys.Parsed, set bool, key, value []byte) error {
+	switch p.Kind {
+	case keys.KindMeta:
+		if !set {
+			value = nil
+		}
+		s.cache.set(key, value)
+		s.modified(p.DB, p.Name)
+	case keys.KindExpiry:
+		if set {
+			s.expiries.lower(p.Slot, p.ExpireAt)
+		}
+	case keys.KindGarbage:
+		if set {
+			s.reclaims.add(p.Slot)
+		}
+	case keys.KindCounters:
+		var c keys.Counters
+		if _, err := c.Decode(value); err != nil {
+			return fmt.Errorf("%w: slot %d: %w", ErrCorrupt, p.Slot, err)
+		}
+		s.slots[p.Slot].nextID = c.NextID
+		s.counters.mu.Lock()
+		s.counters.load(p.Slot, &c)
+		s.counters.mu.Unlock()
+	}
+	return nil
+}
+
+// replaceTable takes over a database table of the primary (FLUSHDB, SWAPDB).
+func (s *Store) replaceTable(value []byte) error {
+	next, err := decodeDBTable(value)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	old := s.dbs.Swap(next)
+	for db := range s.o.Databases {
+		if old.physical[db] != next.physical[db] {
+			s.modified(next.physical[db], nil)
+		}
+	}
+	return nil
+}

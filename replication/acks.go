@@ -1,0 +1,182 @@
+package replication
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/cairndb/cairn/engine"
+)
+
+// Level says what a replica has done with an offset before it counts.
+type Level uint8
+
+// The levels.
+const (
+	// Written: it stands in the replica's log, in the sense of appendfsync no (WAIT).
+	Written Level = iota
+	// Stable: in the sense of the replica's appendfsync (replication-acks).
+	Stable
+	// Synced: on the replica's disk (WAITAOF).
+	Synced
+	levels
+)
+
+// ackState is what a replica has acknowledged, by Level.
+type ackState [levels]engine.Offset
+
+// Acks knows what the connected replicas have acknowledged.
+type Acks struct {
+	mu       sync.Mutex
+	replicas map[*session]*ackState
+	waiters  []*ackWaiter
+	waiting  [levels]int // how many wait for each level
+	closed   bool
+}
+
+type ackWaiter struct {
+	off   engine.Offset
+	n     int
+	level Level
+	fn    func(error)
+}
+
+// Count returns how many replicas have the log up to off.
+func (a *Acks) Count(off engine.Offset, level Level) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.count(off, level)
+}
+
+func (a *Acks) count(off engine.Offset, level Level) (n int) {
+	for _, s := range a.replicas {
+		if s[level] >= off {
+			n++
+		}
+	}
+	return n
+}
+
+// OnAcked calls fn once when n replicas have the log up to off, or with ErrClosed when the manager was closed before. It is called from
+// a goroutine of the manager and must not block; if it is so already, at once and from the caller's. cancel takes it back, and reports
+// whether it came before the call.
+func (a *Acks) OnAcked(off engine.Offset, n int, level Level, fn func(error)) (cancel func() bool) {
+	w := &ackWaiter{off: off, n: n, level: level, fn: fn}
+	a.mu.Lock()
+	switch {
+	case a.count(off, level) >= n:
+		a.mu.Unlock()
+		fn(nil)
+		return func() bool { return false }
+	case a.closed:
+		a.mu.Unlock()
+		fn(ErrClosed)
+		return func() bool { return false }
+	}
+	a.waiters = append(a.waiters, w)
+	a.waiting[level]++
+	for s := range a.replicas {
+		s.askNow()
+	}
+	a.mu.Unlock()
+	return func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		i := slices.Index(a.waiters, w)
+		if i >= 0 {
+			a.waiters = slices.Delete(a.waiters, i, i+1)
+			a.waiting[level]--
+		}
+		return i >= 0
+	}
+}
+
+// Wait returns when n replicas have the log up to off, or ctx has ended; and how many have it then.
+func (a *Acks) Wait(ctx context.Context, off engine.Offset, n int, level Level) (int, error) {
+	done := make(chan error, 1)
+	cancel := a.OnAcked(off, n, level, func(err error) { done <- err })
+	defer cancel()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return a.Count(off, level), err
+}
+
+// wanted returns the flags that ask a replica for what somebody waits for.
+func (a *Acks) wanted() (flags byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for l, n := range a.waiting {
+		if n > 0 {
+			flags |= [levels]byte{flagAckWritten, flagAckStable, flagAckSynced}[l]
+		}
+	}
+	return flags
+}
+
+// join makes a replica count; leave ends that.
+func (a *Acks) join(s *session) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.replicas == nil {
+		a.replicas = map[*session]*ackState{}
+	}
+	a.replicas[s] = &ackState{}
+}
+
+func (a *Acks) leave(s *session) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.replicas, s)
+}
+
+// update notes what a replica has, which never goes back, and calls whoever waited for it.
+func (a *Acks) update(s *session, now ackState) {
+	a.mu.Lock()
+	state := a.replicas[s]
+	if state == nil {
+		a.mu.Unlock()
+		return
+	}
+	for l := range state {
+		state[l] = max(state[l], now[l])
+	}
+	var due []*ackWaiter
+	a.waiters = slices.DeleteFunc(a.waiters, func(w *ackWaiter) bool {
+		ok := a.count(w.off, w.level) >= w.n
+		if ok {
+			due = append(due, w)
+			a.waiting[w.level]--
+		}
+		return ok
+	})
+	a.mu.Unlock()
+	for _, w := range due {
+		w.fn(nil)
+	}
+}
+
+// of returns what a replica has acknowledged.
+func (a *Acks) of(s *session) ackState {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if st := a.replicas[s]; st != nil {
+		return *st
+	}
+	return ackState{}
+}
+
+// close calls all that wait with ErrClosed.
+func (a *Acks) close() {
+	a.mu.Lock()
+	a.closed = true
+	due := a.waiters
+	a.waiters = nil
+	a.mu.Unlock()
+	for _, w := range due {
+		w.fn(ErrClosed)
+	}
+}

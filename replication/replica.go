@@ -1,0 +1,479 @@
+package replication
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairndb/cairn/engine"
+	wal "github.com/cairndb/cairn/engine/log"
+)
+
+// linkState is what a replica is doing, with Redis's names (ROLE).
+type linkState int32
+
+const (
+	linkConnect linkState = iota
+	linkConnecting
+	linkHandshake
+	linkSync
+	linkConnected
+)
+
+func (s linkState) String() string {
+	return [...]string{"connect", "connecting", "handshake", "sync", "connected"}[s]
+}
+
+const (
+	// ackPeriod is the longest pause between two acknowledgements.
+	ackPeriod = 100 * time.Millisecond
+	// maxReplyLine bounds the primary's answers before the frames begin.
+	maxReplyLine = 4 << 10
+	minBackoff   = 100 * time.Millisecond
+	maxBackoff   = 5 * time.Second
+	// maxDiverged is how often the primary's log may prove unusable before everything is fetched.
+	maxDiverged = 3
+)
+
+var errRetry = errors.New("replication: connect again")
+
+// link is a replica's side: it connects to the primary again and again until it is stopped.
+type link struct {
+	m    *Manager
+	host string
+	port int
+
+	state    atomic.Int32
+	lastIO   atomic.Int64 // unix nanoseconds
+	downAt   atomic.Int64
+	received atomic.Uint64
+	// full is set when only a full sync can help; diverged counts the streams in a row that did not continue the log.
+	full     bool
+	diverged int
+
+	mu      sync.Mutex
+	fresh   freshness
+	sync    *progress // of the running full sync, or nil
+	lastErr error
+
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// freshness tells how stale a replica's data may be.
+type freshness struct {
+	primaryEnd engine.Offset // of the last ping
+	pingAt     time.Time
+	freshAt    time.Time // everything that the primary had at this time is applied
+}
+
+// ping notes what the primary has; applied notes what is applied here.
+func (f *freshness) ping(end engine.Offset, now time.Time) { f.primaryEnd, f.pingAt = end, now }
+
+func (f *freshness) applied(end engine.Offset) {
+	if !f.pingAt.IsZero() && end >= f.primaryEnd {
+		f.freshAt = f.pingAt
+	}
+}
+
+func (l *link) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	l.cancel, l.done = cancel, make(chan struct{})
+	l.downAt.Store(time.Now().UnixNano())
+	go func() {
+		defer close(l.done)
+		l.run(ctx)
+	}()
+}
+
+func (l *link) stop() {
+	l.cancel()
+	<-l.done
+}
+
+// run connects until ctx ends.
+func (l *link) run(ctx context.Context) {
+	failures := 0
+	for ctx.Err() == nil {
+		l.state.Store(int32(linkConnect))
+		began := time.Now()
+		err := l.connect(ctx)
+		if wasUp := linkState(l.state.Swap(int32(linkConnect))) == linkConnected; wasUp {
+			l.downAt.Store(time.Now().UnixNano())
+			failures = 0
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		l.mu.Lock()
+		l.sync = nil
+		l.lastErr = err
+		l.mu.Unlock()
+		if errors.Is(err, errRetry) {
+			continue
+		}
+		l.m.o.Logger.Warn("replication: no link to the primary", "primary", l.address(), "err", err, "after", time.Since(began))
+		_ = sleep(ctx, backoff(failures))
+		failures++
+	}
+}
+
+// backoff is the pause after so many failures in a row, with some randomness so that replicas spread.
+func backoff(failures int) time.Duration {
+	d := min(maxBackoff, minBackoff<<min(failures, 10))
+	return d/2 + rand.N(d/2)
+}
+
+func (l *link) address() string { return net.JoinHostPort(l.host, strconv.Itoa(l.port)) }
+
+// connect is one connection, from dialing to its end.
+func (l *link) connect(ctx context.Context) error {
+	l.state.Store(int32(linkConnecting))
+	dialCtx, cancel := context.WithTimeout(ctx, l.m.timeout())
+	conn, err := l.m.o.Dial(dialCtx, l.address())
+	cancel()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	l.state.Store(int32(linkHandshake))
+	c := &linkConn{
+		l: l, conn: conn, store: l.m.Store(), buffered: bufio.NewReaderSize(conn, 2*chunkSize),
+		w: &frameWriter{conn: conn, timeout: l.m.timeout}, ack: make(chan byte, 1),
+	}
+	c.in = newFrameReader(conn, c.buffered, l.m.timeout)
+	if err := c.handshake(); err != nil {
+		return err
+	}
+	return c.follow(ctx)
+}
+
+// linkConn is one connection to the primary.
+type linkConn struct {
+	l        *link
+	conn     net.Conn
+	store    *engine.Store
+	buffered *bufio.Reader
+	in       *frameReader
+	w        *frameWriter
+	ack      chan byte // flags of an acknowledgement asked for
+	pending  []byte    // the beginning of a record
+	need     int       // its size, 0 if not known
+}
+
+func (c *linkConn) handshake() error {
+	m := c.l.m
+	set := m.settings.Load()
+	if set.Password != "" {
+		args := []string{"AUTH", set.Password}
+		if set.User != "" {
+			args = []string{"AUTH", set.User, set.Password}
+		}
+		if err := c.command(args, "+OK"); err != nil {
+			return err
+		}
+	}
+	if _, err := c.store.FlushLog(); err != nil {
+		return err
+	}
+	log := c.store.Log()
+	h := hello{nodeID: m.o.NodeID, port: m.o.Port, addr: m.o.Address, s2: true, full: c.l.full}
+	h.end, h.link = log.Tail()
+	h.terms = log.Terms()
+	return c.command(h.args(), greeting)
+}
+
+// command sends a command and expects a reply of one line.
+func (c *linkConn) command(args []string, want string) error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	if err := c.conn.SetDeadline(time.Now().Add(c.l.m.timeout())); err != nil {
+		return err
+	}
+	if _, err := c.conn.Write(b.Bytes()); err != nil {
+		return err
+	}
+	line, err := readLine(c.buffered)
+	if err != nil {
+		return err
+	}
+	c.touch()
+	if line != want {
+		return fmt.Errorf("replication: the primary answers %s with %q", args[0], line)
+	}
+	return nil
+}
+
+// readLine reads a line of bounded length.
+func readLine(in *bufio.Reader) (string, error) {
+	var line []byte
+	for len(line) < maxReplyLine {
+		b, err := in.ReadByte()
+		if err != nil {
+			return "", noEOF(err)
+		}
+		if b == '\n' {
+			return strings.TrimSuffix(string(line), "\r"), nil
+		}
+		line = append(line, b)
+	}
+	return "", errors.New("replication: the primary's answer is too long")
+}
+
+func (c *linkConn) touch() { c.l.lastIO.Store(time.Now().UnixNano()) }
+
+// follow does what the primary decides.
+func (c *linkConn) follow(ctx context.Context) error {
+	f, err := c.in.next()
+	if err != nil {
+		return err
+	}
+	c.touch()
+	p := f.parse()
+	mode, off := mode(p.u8()), p.u64()
+	switch {
+	case f.kind == frameError:
+		return remoteError(&f)
+	case f.kind != frameDecision || !p.ok:
+		return errFrame
+	}
+	c.l.m.o.Logger.Info("replication: connected to the primary", "primary", c.l.address(), "mode", mode.String(), "offset", off)
+	if mode == modeRewind {
+		_ = c.conn.Close()
+		return c.rewind(ctx, off)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		c.acknowledge(ctx)
+	}()
+	switch {
+	case mode == modeFull:
+		err = c.fetchAll(ctx)
+	case mode == modePartial && off == c.store.End():
+		err = c.stream(ctx)
+	default:
+		err = errFrame
+	}
+	cancel()
+	_ = c.conn.Close()
+	wg.Wait()
+	if err == nil {
+		return c.install(ctx)
+	}
+	if !errors.Is(err, engine.ErrDiverged) {
+		c.l.diverged = 0
+	} else if c.l.diverged++; c.l.diverged >= maxDiverged {
+		c.l.full = true
+	}
+	return err
+}
+
+// stream applies what comes until the connection breaks.
+func (c *linkConn) stream(ctx context.Context) error {
+	c.l.state.Store(int32(linkConnected))
+	for {
+		f, err := c.in.next()
+		if err != nil {
+			return err
+		}
+		c.touch()
+		switch f.kind {
+		case frameLog:
+			err = c.apply(ctx, &f)
+		case framePing:
+			p := f.parse()
+			c.notePing(p.u64())
+			if !p.ok {
+				err = errFrame
+			}
+		case frameError:
+			err = remoteError(&f)
+		default:
+			err = errFrame
+		}
+		if err != nil {
+			return err
+		}
+		if f.flags&^flagS2 != 0 {
+			c.askAck(f.flags)
+		}
+	}
+}
+
+func (c *linkConn) notePing(end engine.Offset) {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.l.fresh.ping(end, time.Now())
+	c.l.fresh.applied(c.store.End())
+}
+
+// apply appends and applies whole records; the beginning of another one waits for the rest.
+func (c *linkConn) apply(ctx context.Context, f *frame) error {
+	p := f.parse()
+	at := p.u64()
+	if !p.ok || at != c.store.End()+uint64(len(c.pending)) {
+		return fmt.Errorf("%w: a piece of the log at the wrong offset", errFrame)
+	}
+	c.l.received.Add(uint64(len(p.b)))
+	raw := p.b
+	if len(c.pending) > 0 {
+		c.pending = append(c.pending, raw...)
+		raw = c.pending
+	}
+	if len(raw) < c.need {
+		return nil
+	}
+	n, need, err := c.store.ApplyReplicated(ctx, raw)
+	if err != nil {
+		return err
+	}
+	c.need = need
+	c.pending = append(c.pending[:0], raw[n:]...)
+	if cap(c.pending) > 4*chunkSize && len(c.pending) == 0 {
+		c.pending = nil
+	}
+	if n == 0 {
+		return nil
+	}
+	if _, err := c.store.FlushLog(); err != nil {
+		return err
+	}
+	c.l.mu.Lock()
+	c.l.fresh.applied(c.store.End())
+	c.l.mu.Unlock()
+	return nil
+}
+
+// askAck makes the other goroutine acknowledge what is applied now, without waiting for it.
+func (c *linkConn) askAck(flags byte) {
+	for {
+		select {
+		case c.ack <- flags:
+			return
+		case old := <-c.ack:
+			flags |= old
+		}
+	}
+}
+
+// acknowledge tells the primary now and then, and when asked, what is written, stable and synced.
+func (c *linkConn) acknowledge(ctx context.Context) {
+	tick := time.NewTicker(ackPeriod)
+	defer tick.Stop()
+	log := c.store.Log()
+	for {
+		var flags byte
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case flags = <-c.ack:
+		}
+		end := log.End()
+		if err := c.sendAck(); err != nil {
+			_ = c.conn.Close()
+			return
+		}
+		switch {
+		case flags&flagAckSynced != 0 && log.Synced() < end:
+			if log.Sync() == nil && c.sendAck() != nil {
+				return
+			}
+		case flags&flagAckStable != 0 && log.Stable() < end:
+			log.OnStable(end, func(err error) {
+				if err == nil {
+					c.tryAskAck()
+				}
+			})
+		}
+	}
+}
+
+// tryAskAck is askAck for a callback: if another one is asked for already, that will do.
+func (c *linkConn) tryAskAck() {
+	select {
+	case c.ack <- flagAckWritten:
+	default:
+	}
+}
+
+func (c *linkConn) sendAck() error {
+	log := c.store.Log()
+	synced := log.Synced()
+	return c.w.write(frameAck, 0, u64(log.Written()), u64(log.Stable()), u64(synced))
+}
+
+// rewind cuts the log where it parts from the primary's, or else asks for a full sync.
+func (c *linkConn) rewind(ctx context.Context, to engine.Offset) error {
+	err := c.l.m.replace(ctx, func(dir string, o engine.Options) error { return engine.Rewind(dir, to, o) })
+	switch {
+	case err == nil:
+		c.l.m.o.Logger.Info("replication: the log was cut where it parts from the primary's", "offset", to)
+		c.l.m.rewinds.Add(1)
+		return errRetry
+	case errors.Is(err, engine.ErrAhead) || errors.Is(err, wal.ErrDropped) || errors.Is(err, wal.ErrNotBoundary):
+		c.l.m.o.Logger.Info("replication: the log can't be cut where it parts from the primary's", "offset", to, "err", err)
+		c.l.full = true
+		return errRetry
+	}
+	return err
+}
+
+// fetchAll fetches everything anew.
+func (c *linkConn) fetchAll(ctx context.Context) error {
+	m := c.l.m
+	c.l.state.Store(int32(linkSync))
+	p := &progress{}
+	c.l.mu.Lock()
+	c.l.sync = p
+	c.l.mu.Unlock()
+	store, log := engine.Incoming(m.o.Dir, m.o.FS)
+	f := &fetch{
+		fs: m.o.FS, folder: store, logFolder: log, in: c.in, w: c.w, progress: p, buf: make([]byte, chunkSize), ctx: ctx,
+		logOptions: wal.Options{FS: m.o.FS, SegmentSize: m.o.LogSegmentBytes, Policy: wal.No, Logger: m.o.Logger},
+	}
+	began, told := time.Now(), time.Now()
+	f.onNext = func() {
+		c.touch()
+		if now := time.Now(); now.Sub(told) > progressPeriod {
+			told = now
+			m.o.Logger.Info("replication: full sync", "done", p.done.Load()+p.reused.Load(), "total", p.total.Load())
+		}
+	}
+	err := f.run()
+	m.fetched.Add(uint64(p.done.Load()))
+	m.reused.Add(uint64(p.reused.Load()))
+	if err != nil {
+		return err
+	}
+	m.o.Logger.Info("replication: full sync is complete", "bytes", p.done.Load(), "reused", p.reused.Load(), "took", time.Since(began))
+	return nil
+}
+
+const progressPeriod = 5 * time.Second
+
+// install replaces the store by what was fetched.
+func (c *linkConn) install(ctx context.Context) error {
+	if err := c.l.m.replace(ctx, engine.Install); err != nil {
+		return err
+	}
+	c.l.full, c.l.diverged = false, 0
+	return errRetry
+}

@@ -1,0 +1,130 @@
+package replication
+
+import (
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairndb/cairn/engine"
+)
+
+// Status is a snapshot, for INFO replication, ROLE and the metrics.
+type Status struct {
+	// Primary: the node follows nobody.
+	Primary bool
+	// ID is the replication ID in force; PreviousID that of the term before, which ended at SecondOffset.
+	ID, PreviousID string
+	SecondOffset   engine.Offset
+	Offset         engine.Offset // the end of the log
+	BacklogStart   engine.Offset // the first offset from which a replica can go on
+	Replicas       []ReplicaStatus
+	Link           *LinkStatus // of a replica
+
+	FullSyncs, PartialOK, PartialErr uint64 // as a primary: sync_full, sync_partial_ok, sync_partial_err
+	Rewinds                          uint64 // as a replica: logs cut
+	Fetched, Reused                  uint64 // as a replica: bytes of full syncs that came, and that were there already
+}
+
+// ReplicaStatus is a connected replica, seen from its primary.
+type ReplicaStatus struct {
+	NodeID    string
+	Address   string
+	Port      int
+	State     string        // wait_bgsave, send_bulk, online
+	Written   engine.Offset // acknowledged
+	Stable    engine.Offset
+	Synced    engine.Offset
+	Lag       time.Duration // since its last acknowledgement
+	SyncDone  int64         // bytes of the full sync: sent, not needed, in all
+	SyncReuse int64
+	SyncTotal int64
+}
+
+// LinkStatus is a replica's link to its primary.
+type LinkStatus struct {
+	Host   string
+	Port   int
+	State  string        // connect, connecting, handshake, sync, connected
+	Up     bool          // master_link_status
+	Down   time.Duration // since when it isn't
+	LastIO time.Duration // since something came; negative if nothing ever did
+	// Staleness: all that the primary had so long ago is applied; negative if that was never so.
+	Staleness time.Duration
+	Received  uint64 // bytes of the log
+	// Syncing: a full sync is under way, of so many bytes.
+	Syncing                        bool
+	SyncDone, SyncReuse, SyncTotal int64
+	Err                            error // why the last connection ended
+}
+
+// Status returns a snapshot.
+func (m *Manager) Status() Status {
+	m.mu.Lock()
+	store, l := m.store, m.link
+	var sessions []*session
+	for s := range m.sessions {
+		sessions = append(sessions, s)
+	}
+	m.mu.Unlock()
+	log := store.Log()
+	st := Status{
+		Primary: l == nil, Offset: log.End(), BacklogStart: log.Start(),
+		FullSyncs: m.fullSyncs.Load(), PartialOK: m.partialOK.Load(), PartialErr: m.partialErr.Load(), Rewinds: m.rewinds.Load(),
+		Fetched: m.fetched.Load(), Reused: m.reused.Load(),
+	}
+	terms := log.Terms()
+	if n := len(terms); n > 0 {
+		st.ID = terms[n-1].ID
+		if n > 1 {
+			st.PreviousID, st.SecondOffset = terms[n-2].ID, terms[n-1].Start
+		}
+	}
+	for _, s := range sessions {
+		st.Replicas = append(st.Replicas, s.status())
+	}
+	slices.SortFunc(st.Replicas, func(a, b ReplicaStatus) int { return strings.Compare(a.NodeID, b.NodeID) })
+	if l != nil {
+		link := l.status()
+		st.Link = &link
+	}
+	return st
+}
+
+func (s *session) status() ReplicaStatus {
+	acked := s.m.acks.of(s)
+	addr := s.hello.addr
+	if addr == "" {
+		addr, _, _ = net.SplitHostPort(s.conn.RemoteAddr().String())
+	}
+	return ReplicaStatus{
+		NodeID: s.hello.nodeID, Address: addr, Port: s.hello.port, State: sessionState(s.state.Load()).String(),
+		Written: acked[Written], Stable: acked[Stable], Synced: acked[Synced],
+		Lag:      time.Since(time.Unix(0, s.lastAck.Load())),
+		SyncDone: s.progress.done.Load(), SyncReuse: s.progress.reused.Load(), SyncTotal: s.progress.total.Load(),
+	}
+}
+
+func (l *link) status() LinkStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	state := linkState(l.state.Load())
+	st := LinkStatus{
+		Host: l.host, Port: l.port, State: state.String(), Up: state == linkConnected,
+		LastIO: -1, Staleness: -1, Received: l.received.Load(), Err: l.lastErr,
+	}
+	if at := l.lastIO.Load(); at != 0 {
+		st.LastIO = time.Since(time.Unix(0, at))
+	}
+	if !st.Up {
+		st.Down = time.Since(time.Unix(0, l.downAt.Load()))
+	}
+	if !l.fresh.freshAt.IsZero() {
+		st.Staleness = time.Since(l.fresh.freshAt)
+	}
+	if l.sync != nil {
+		st.Syncing = true
+		st.SyncDone, st.SyncReuse, st.SyncTotal = l.sync.done.Load(), l.sync.reused.Load(), l.sync.total.Load()
+	}
+	return st
+}
