@@ -118,7 +118,7 @@ func (n *Node) run(c *Ctx) {
 		}
 		n.Stats.countError(c.Out.Buf[reply+1:])
 	}
-	c.Cmd.Stats.record(took, failed, n.Config.LatencyTracking())
+	n.Stats.of(c.Cmd).record(took, failed, n.Config.LatencyTracking())
 	n.observe(c, start, took)
 }
 
@@ -152,7 +152,7 @@ func (n *Node) observe(c *Ctx, start time.Time, took time.Duration) {
 // Redirect answers a command that routing sends elsewhere or refuses. It fails the transaction that s may be
 // queueing; one that is redirected at EXEC is dropped, and the reply is the redirection itself, as in Redis.
 func (n *Node) Redirect(s *Session, cmd *Command, text string) {
-	cmd.Stats.Rejected.Add(1)
+	n.Stats.of(cmd).rejected.Add(1)
 	if cmd.Name == "exec" {
 		s.discard(n)
 	} else {
@@ -167,7 +167,7 @@ func (n *Node) Redirect(s *Session, cmd *Command, text string) {
 func (n *Node) Reject(s *Session, cmd *Command, text string) {
 	s.flagMulti()
 	if cmd != nil {
-		cmd.Stats.Rejected.Add(1)
+		n.Stats.of(cmd).rejected.Add(1)
 		if cmd.Name == "exec" {
 			s.discard(n)
 			text = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(text, "ERR ")
