@@ -161,7 +161,7 @@ func (x *executor) admit(c *conn, cmd *command.Command, n *need) verdict {
 	ok, err := x.node.Store.TryAdmitWrite()
 	if !ok && err == nil && x.blocking {
 		x.settle()
-		ok, err = true, x.node.Store.AdmitWrite(x.srv.base)
+		ok, err = true, x.node.Store.AdmitWrite(x.node.Context())
 	}
 	switch {
 	case err != nil:

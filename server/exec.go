@@ -72,7 +72,7 @@ func (x *executor) run(c *conn) verdict {
 	x.txn.ResetBarrier()
 	begin := len(c.Out.Buf)
 	for {
-		if c.killed.Load() {
+		if c.killed.Load() || x.blocking && x.node.Context().Err() != nil {
 			return cut
 		}
 		if x.blocking && x.large() {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairndb/cairn/engine"
 	wal "github.com/cairndb/cairn/engine/log"
+	"github.com/cairndb/cairn/server/command"
 )
 
 // faultyLog makes operations on the log's files wait or fail.
@@ -157,12 +158,73 @@ func TestShutdownGivesUp(t *testing.T) {
 	bothDrivers(t, func(t *testing.T, s setup) {
 		srv := start(t, s)
 		c := srv.dial()
-		expect(t, c, "SET big "+strings.Repeat("x", 8<<20), "+OK")
-		_, _ = c.Write([]byte(strings.Repeat("GET big\r\n", 8)))
+		expect(t, c, "SET big "+strings.Repeat("x", 1<<20), "+OK")
+		_, _ = c.Write([]byte(strings.Repeat("GET big\r\n", 64)))
 		eventually(t, "nothing waits", func() bool { return srv.outgoing.Load() > 0 })
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
 		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// Commands that wait give up when the time for the end has passed; those behind them are not run.
+func TestShutdownInterrupts(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, s setup) {
+		srv := start(t, s)
+		slow, other := srv.dial(), srv.dial()
+		slow.Send("DEBUG", "SLEEP", "600")
+		slow.Send("SET", "behind", "1")
+		if err := slow.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the slow command does not run", func() bool { return runs(srv, "debug") })
+		expect(t, other, "SET before 1", "+OK")
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+		if got := readToEnd(t, slow); strings.Contains(got, "OK") {
+			t.Errorf("%q", got)
+		}
+		if n := srv.node.Store.DBCounts(0).Keys; n != 1 {
+			t.Errorf("%d keys", n)
+		}
+	})
+}
+
+// runs says whether a client runs the command, or has.
+func runs(srv *testServer, name string) (found bool) {
+	srv.node.Clients.Each(func(s *command.Session) bool {
+		cmd := s.LastCmd.Load()
+		found = found || cmd != nil && cmd.Name == name
+		return !found
+	})
+	return found
+}
+
+// What does not give up is left behind, so that the process can end.
+func TestShutdownLeavesTheStuck(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, s setup) {
+		fault := &faultyLog{}
+		s.store = func(o *engine.Options) { o.FS = errorfs.Wrap(vfs.NewMem(), fault) }
+		srv := start(t, s)
+		c := srv.dial()
+		expect(t, c, "SET k v", "+OK")
+		gate := make(chan struct{})
+		fault.block.Store(&gate)
+		defer close(gate)
+		defer fault.block.Store(nil)
+		c.Send("SAVE")
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the save does not run", func() bool { return runs(srv, "save") && fault.blocked.Load() > 0 })
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		defer cancel()
+		if err := srv.Shutdown(ctx); !errors.Is(err, ErrBusy) {
 			t.Errorf("%v", err)
 		}
 	})

@@ -665,7 +665,7 @@ func (l *loop) cron() {
 }
 
 // drainStep ends the loop: once, what has arrived is read, run and answered; then connections are closed as their
-// replies are sent. force closes all that no worker has.
+// replies are sent. force closes all that no worker has; workers give up by themselves.
 func (l *loop) drainStep() {
 	if !l.draining {
 		l.draining = true

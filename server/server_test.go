@@ -462,6 +462,35 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// Who connects before the server is made waits, and is served then.
+func TestEarlyClients(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, s setup) {
+		conf, _, err := config.Load("", []string{"--port", "0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := Listen(conf); err != nil || len(l) > 0 {
+			t.Errorf("%v, %v without a port", l, err)
+		}
+		if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		c, err := wire.Dial(s.listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.Send("SET", "k", "v")
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		start(t, s)
+		if v, err := c.Receive(); err != nil || v.String() != "+OK" {
+			t.Errorf("%v, %v", v, err)
+		}
+	})
+}
+
 func TestUnixSocket(t *testing.T) {
 	bothDrivers(t, func(t *testing.T, s setup) {
 		l, err := listenUnix(t.TempDir()+"/s", 0o600)
