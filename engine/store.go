@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cairndb/cairn/engine/keys"
 	wal "github.com/cairndb/cairn/engine/log"
@@ -54,10 +55,10 @@ type Store struct {
 	workers   sync.WaitGroup
 	flushed   chan struct{} // a memtable was flushed
 
-	commits, expired, reclaimed   atomic.Uint64
-	backgroundErrors, corruptions atomic.Uint64
-	opened                        time.Time
-	recovery                      Recovery
+	commits, expired, reclaimed                   atomic.Uint64
+	backgroundErrors, corruptions, corruptRecords atomic.Uint64
+	opened                                        time.Time
+	recovery                                      Recovery
 }
 
 // Recovery tells what Open had to do.
@@ -104,6 +105,7 @@ func (s *Store) open() (err error) {
 		FS:          s.o.FS,
 		SegmentSize: s.o.LogSegmentBytes,
 		Policy:      s.o.SyncPolicy,
+		Prewrite:    s.o.FS == vfs.Default,
 		ReadOnly:    s.o.ReadOnly,
 		Logger:      s.o.Logger,
 		OnFailure:   s.fail,
@@ -280,9 +282,9 @@ func (s *Store) modified(db uint8, name []byte) {
 	}
 }
 
-// FlushLog hands everything committed to the operating system (one write), and returns
-// the offset up to which the appendfsync policy now holds.
-func (s *Store) FlushLog() (stable Offset, err error) { return s.log.Flush() }
+// FlushLog hands everything committed to the operating system (one write) and, under appendfsync always and on a
+// disk that is quick, to the disk; it returns the offset up to which the appendfsync policy now holds.
+func (s *Store) FlushLog() (stable Offset, err error) { return s.log.FlushStable() }
 
 // Stable is the offset up to which the appendfsync policy holds: replies that
 // depend on no more than this may be sent.

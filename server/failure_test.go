@@ -20,6 +20,7 @@ import (
 // faultyLog makes operations on the log's files wait or fail.
 type faultyLog struct {
 	failWrites atomic.Bool
+	slow       atomic.Bool                   // syncs take a while
 	block      atomic.Pointer[chan struct{}] // syncs wait until it is closed
 	blocked    atomic.Int64
 }
@@ -30,6 +31,9 @@ func (f *faultyLog) MaybeError(op errorfs.Op) error {
 	}
 	switch op.Kind {
 	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+		if f.slow.Load() {
+			time.Sleep(5 * time.Millisecond)
+		}
 		if ch := f.block.Load(); ch != nil {
 			f.blocked.Add(1)
 			<-*ch
@@ -45,7 +49,8 @@ func (f *faultyLog) MaybeError(op errorfs.Op) error {
 
 func (f *faultyLog) String() string { return "faulty log" }
 
-// With appendfsync always, replies wait for the sync; meanwhile others are served, and one sync answers all who wait.
+// With appendfsync always, replies wait for the sync; meanwhile, on a disk that is slow, others are served, and one sync
+// answers all who wait.
 func TestRepliesWaitForTheSync(t *testing.T) {
 	bothDrivers(t, func(t *testing.T, s setup) {
 		fault := &faultyLog{}
@@ -55,6 +60,7 @@ func TestRepliesWaitForTheSync(t *testing.T) {
 		}
 		srv := start(t, s)
 		a, b, c := srv.dial(), srv.dial(), srv.dial()
+		fault.slow.Store(true)
 		expect(t, a, "SET stable 1", "+OK")
 		gate := make(chan struct{})
 		fault.block.Store(&gate)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	wal "github.com/cairndb/cairn/engine/log"
 	"golang.org/x/sys/unix"
 )
 
@@ -170,6 +171,7 @@ func (l *loop) run() {
 		for i := range events[:n] {
 			l.event(&events[i])
 		}
+		l.gather(events)
 		if l.notified.Load() {
 			l.notified.Store(false)
 			l.receive()
@@ -208,6 +210,21 @@ func (l *loop) wait(events []unix.EpollEvent) int {
 	return max(n, 0)
 }
 
+// gather lets those join the group who have sent something meanwhile, as the sync that its replies wait for (appendfsync
+// always) costs the same for all of them.
+func (l *loop) gather(events []unix.EpollEvent) {
+	for len(l.x.members) > 0 && !l.x.large() && l.x.node.Store.Log().Policy() == wal.Always {
+		before := len(l.dirty)
+		n, _ := unix.EpollWait(l.epfd, events, 0)
+		for i := range events[:max(n, 0)] {
+			l.event(&events[i])
+		}
+		if len(l.dirty) == before {
+			return
+		}
+	}
+}
+
 func (l *loop) event(ev *unix.EpollEvent) {
 	fd := int(ev.Fd)
 	if fd == l.wake {
@@ -229,6 +246,8 @@ func (l *loop) event(ev *unix.EpollEvent) {
 		c.killed.Store(true)
 		_ = l.ctl(unix.EPOLL_CTL_DEL, fd, 0, 0)
 		c.events = 0
+		return
+	case c.dirty: // has run in this wake, see gather
 		return
 	case c.phase != serving && broken:
 		l.close(c)

@@ -93,6 +93,9 @@ type Options struct {
 	// SyncInterval is the pause between background syncs under EverySec,
 	// 500 ms by default, so that with the sync itself it stays within a second.
 	SyncInterval time.Duration
+	// Prewrite fills segments with zeros before they are used under Always, which makes each
+	// sync quicker on a file system that writes in place.
+	Prewrite bool
 	// ReadOnly opens the log to read and check it: nothing in the folder is
 	// changed, a torn tail is left out but not cut.
 	ReadOnly bool
@@ -135,6 +138,7 @@ type Log struct {
 	// Offsets: start <= synced <= written <= end. Written under mu, read by anyone.
 	start, synced, written, end atomic.Uint64
 	policy                      atomic.Int32
+	lastSync                    atomic.Int64            // how long the last sync took, in ns
 	trouble                     atomic.Pointer[trouble] // see Err
 
 	// syncMu is held by whoever syncs.
@@ -277,8 +281,9 @@ func (l *Log) makeWritable(r *recovery) error {
 	if err := active.reserve(max(active.room, l.o.SegmentSize)); err != nil {
 		// It can be read, and written again as soon as there is room.
 		l.setNoRoom(err)
+		return nil
 	}
-	return nil
+	return l.prewriteActive(r.end)
 }
 
 // beginFirstSegment makes a new log.
@@ -292,7 +297,17 @@ func (l *Log) beginFirstSegment() error {
 		return fileError(err)
 	}
 	l.active().named = true
-	return nil
+	return l.prewriteActive(0)
+}
+
+func (l *Log) prewrites() bool { return l.o.Prewrite && l.Policy() == Always }
+
+// prewriteActive makes the syncs in the segment that the log begins with quick, see segment.prewrite.
+func (l *Log) prewriteActive(from uint64) error {
+	if !l.prewrites() {
+		return nil
+	}
+	return l.active().prewrite(from, nil)
 }
 
 func (l *Log) active() *segment { return l.segs[len(l.segs)-1] }

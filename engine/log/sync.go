@@ -27,6 +27,20 @@ func (l *Log) sync() error {
 	return l.syncTo(target)
 }
 
+// quickSync is how long a sync may have taken last for FlushStable to wait for the next one itself.
+const quickSync = 2 * time.Millisecond
+
+// FlushStable is Flush and, under Always, a sync in the caller's thread if the last one was quick: then
+// to hand it to another thread and to hear of its end takes as long as the sync itself. On a
+// slow disk it leaves the sync to whoever waits (OnStable, WaitStable).
+func (l *Log) FlushStable() (stable uint64, err error) {
+	if l.Policy() != Always || l.lastSync.Load() > int64(quickSync) {
+		return l.Flush()
+	}
+	err = l.Sync()
+	return l.Stable(), err
+}
+
 // syncTo syncs what is written, unless another sync has covered target by the time it is our turn.
 func (l *Log) syncTo(target uint64) error {
 	l.syncMu.Lock()
@@ -55,6 +69,7 @@ func (l *Log) syncTo(target uint64) error {
 	l.counters.Syncs++
 	l.counters.SyncTime += took
 	l.counters.LastSync = took
+	l.lastSync.Store(int64(took))
 	l.counters.MaxSync = max(l.counters.MaxSync, took)
 	for i, s := range unsealed {
 		s.named = true
