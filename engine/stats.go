@@ -12,7 +12,8 @@ type Stats struct {
 	ExpiredKeys        uint64
 	ReclaimedIDs       uint64 // dead large values whose parts were removed
 	ReclaimQueue       int    // slots that wait for it
-	Corruptions        uint64
+	Corruptions        uint64 // store files found damaged
+	CorruptRecords     uint64 // records that expiry or reclamation could not read and left alone
 	BackgroundErrors   uint64
 	Failed             bool
 	ReadOnlyReason     string // why writes are refused, empty if they are not
@@ -58,6 +59,7 @@ func (s *Store) Stats() Stats {
 		ReclaimedIDs:     s.reclaimed.Load(),
 		ReclaimQueue:     s.reclaims.len(),
 		Corruptions:      s.corruptions.Load(),
+		CorruptRecords:   s.corruptRecords.Load(),
 		BackgroundErrors: s.backgroundErrors.Load(),
 		Failed:           s.failed() != nil,
 		Recovery:         s.recovery,

@@ -17,6 +17,7 @@ func infoEngine(_ *Node, w *infoWriter) {
 	w.field("engine_disk_available", s.DiskAvailable)
 	w.field("engine_disk_total", s.DiskTotal)
 	w.field("engine_corruptions", s.Corruptions)
+	w.field("engine_corrupt_records", s.CorruptRecords)
 	w.field("engine_background_errors", s.BackgroundErrors)
 	w.field("engine_reclaimed_values", s.ReclaimedIDs)
 	w.field("engine_reclaim_slots_pending", s.ReclaimQueue)
