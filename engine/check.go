@@ -48,8 +48,8 @@ func (r *Report) Err() error {
 	return fmt.Errorf("%w: %d problems:\n  %s", ErrCorrupt, r.ProblemCount, strings.Join(r.Problems, "\n  "))
 }
 
-// Check verifies the data folder of a store that is not open, without changing a byte of it. Of a store that
-// was killed it checks what was flushed, and that the log behind it can be read. The error is for
+// Check verifies the data folder of a store that is not open, without changing a byte of it: the log behind
+// what Pebble holds is replayed in memory. The error is for
 // what keeps it from checking; what it finds is in the report.
 func Check(ctx context.Context, dir string, o Options) (*Report, error) {
 	o.ReadOnly = true
@@ -101,10 +101,16 @@ type checker struct {
 // start takes a snapshot and what memory says at that moment, and holds s.life afterwards.
 func (c *checker) start() error {
 	s := c.s
+	if err := s.drain(); err != nil { // most of it before the lock
+		return err
+	}
 	s.world.Lock()
 	defer s.world.Unlock()
 	if s.closed.Load() {
 		return ErrClosed
+	}
+	if err := s.drain(); err != nil {
+		return err
 	}
 	s.life.RLock()
 	c.snap = s.db.NewSnapshot()
@@ -113,7 +119,7 @@ func (c *checker) start() error {
 	c.from = s.log.Start()
 	c.commits = s.commits.Load()
 	for slot := range c.memory {
-		s.counters.stored(&c.memory[slot], uint16(slot), s.slots[slot].nextID, nil, false)
+		s.counters.stored(&c.memory[slot], uint16(slot), s.slots[slot].nextID.Load(), nil, false)
 	}
 	return nil
 }
@@ -137,7 +143,7 @@ func (c *checker) checkLog() error {
 		return err
 	}
 	defer cur.Close()
-	boundary := c.r.Applied <= c.from && !c.s.o.ReadOnly || c.r.Applied == c.from
+	boundary := c.r.Applied <= c.from
 	for cur.Offset() < c.r.LogEnd {
 		if err := c.ctx.Err(); err != nil {
 			return err
@@ -364,13 +370,13 @@ func (c *checker) checkExpiry(p keys.Parsed, at int64) {
 	}
 }
 
-// checkCache compares the record cache with the store, as long as nothing is written.
+// checkCache compares the record table with the store, as long as nothing is written.
 func (c *checker) checkCache(slot uint16, key, value []byte) {
 	var a arena
 	a.grow(0)
-	got, ok := c.s.cache.get(&a, key)
+	got, ok := c.s.records.get(&a, hashKey(key), key)
 	if ok && string(got) != string(value) && c.s.commits.Load() == c.commits {
-		c.r.problem("slot %d: the record cache differs from the store", slot)
+		c.r.problem("slot %d: the record table differs from the store", slot)
 	}
 }
 

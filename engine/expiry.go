@@ -189,7 +189,7 @@ func (s *Store) warmExpired(slot uint16) {
 			continue
 		}
 		key := keys.AppendMeta(nil, slot, p.DB, p.Name)
-		if s.cache.has(key) {
+		if s.records.has(hashKey(key), key) {
 			continue
 		}
 		if _, closer, err := s.read(key); err == nil && closer != nil {

@@ -463,6 +463,9 @@ func TestWrongAppliedOffset(t *testing.T) {
 			mem := vfs.NewMem()
 			s := openTest(t, "d", testOptions(mem))
 			fill(t, s, 10)
+			if err := s.drain(); err != nil {
+				t.Fatal(err)
+			}
 			applied, err := s.appliedOffset(false)
 			if err != nil {
 				t.Fatal(err)

@@ -255,21 +255,13 @@ func (s *Store) reclaimDB(t *Txn, db uint8) (err error) {
 
 // reclaimDBSlot deletes a batch of a flushed database's keys in a slot.
 func (s *Store) reclaimDBSlot(t *Txn, db uint8, slot uint16) (n int, err error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: keys.AppendKind(nil, slot, keys.KindMeta),
-		UpperBound: keys.AppendKindEnd(nil, slot, keys.KindMeta),
-	})
-	if err != nil {
-		return 0, storeError(err)
-	}
+	w := &walker{s: s, db: db}
 	var names [][]byte
-	for ok := it.First(); ok && len(names) < flushBatch; ok = it.Next() {
-		if p, ok := keys.Parse(it.Key()); ok && p.DB == db {
-			names = append(names, append([]byte(nil), p.Name...))
-		}
+	for ok := w.seek(slot, 0); ok && len(names) < flushBatch; ok = w.next() {
+		names = append(names, append([]byte(nil), w.p.Name...))
 	}
-	if err := it.Close(); err != nil {
-		return 0, storeError(err)
+	if w.close(); w.err != nil {
+		return 0, w.err
 	}
 	t.Lock([]uint16{slot}, true)
 	if !s.dbs.Load().dirty[db] {

@@ -21,12 +21,10 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.recovery.From = applied
-	// Opened for reading only, nothing can be replayed: whoever reads (Check) sees the store as it was flushed.
-	if !s.o.ReadOnly {
-		if err := s.replay(applied); err != nil {
-			return err
-		}
+	if err := s.replay(applied); err != nil {
+		return err
 	}
+	s.drains.drained.Store(s.log.End())
 	if err := s.loadTable(); err != nil {
 		return err
 	}
@@ -150,7 +148,7 @@ func (r *replayer) apply() error {
 	}
 	err := r.s.applyAt(b, r.end)
 	*r = replayer{s: r.s} // Pebble may have kept the bytes
-	return storeErrorOrNil(err)
+	return err
 }
 
 // recordOps returns the operations of a record, as they stand in a Pebble batch behind its header.
@@ -242,7 +240,8 @@ func storeErrorOrNil(err error) error {
 }
 
 func (s *Store) loadSlot(slot uint16, c *keys.Counters) {
-	s.slots[slot].nextID, s.slots[slot].nextIDAtOpen = c.NextID, c.NextID
+	s.slots[slot].nextID.Store(c.NextID)
+	s.slots[slot].nextIDAtOpen = c.NextID
 	s.counters.mu.Lock()
 	s.counters.load(slot, c)
 	s.counters.mu.Unlock()
@@ -277,13 +276,13 @@ func (s *Store) encodeSummary() []byte {
 	n := uint64(0)
 	var c keys.Counters
 	for slot := range uint16(keys.Slots) {
-		if s.slots[slot].nextID == 1 && len(s.counters.slots[slot]) == 0 {
+		if s.slots[slot].nextID.Load() == 1 && len(s.counters.slots[slot]) == 0 {
 			continue
 		}
 		n++
 		body = binary.BigEndian.AppendUint16(body, slot)
 		body = binary.AppendUvarint(body, uint64(s.expiries.earliest[slot].Load()))
-		s.counters.stored(&c, slot, s.slots[slot].nextID, nil, false)
+		s.counters.stored(&c, slot, s.slots[slot].nextID.Load(), nil, false)
 		body = c.Append(body)
 	}
 	return append(binary.AppendUvarint(b, n), body...)

@@ -35,7 +35,8 @@ type Store struct {
 
 	counters counters
 	dbs      atomic.Pointer[dbTable]
-	cache    recordCache
+	records  *recordTable
+	drains   drains
 	reads    readPace
 	expiries expiries
 	reclaims reclaims
@@ -82,11 +83,14 @@ func Open(dir string, o Options) (*Store, error) {
 		failedNow: make(chan struct{}),
 		opened:    o.Now(),
 	}
+	s.records = newRecordTable(o.RecordCacheBytes)
+	s.drains.wake = make(chan struct{}, 1)
 	s.backlog.Store(o.LogBacklogBytes)
 	s.reserve.Store(o.FreeSpaceReserve)
 	s.dbs.Store(newDBTable())
 	for i := range s.slots {
-		s.slots[i].nextID, s.slots[i].nextIDAtOpen = 1, 1
+		s.slots[i].nextID.Store(1)
+		s.slots[i].nextIDAtOpen = 1
 	}
 	if err := s.open(); err != nil {
 		s.abandon()
@@ -115,13 +119,18 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.fs = &storeFS{FS: s.o.FS, log: s.log, ballast: join(s.dir, ballastFile), stop: make(chan struct{})}
+	if s.o.ReadOnly {
+		s.fs.log = nil
+		if s.fs.FS, err = newScratchFS(s.o.FS, join(s.dir, storeFolder)); err != nil {
+			return err
+		}
+	}
 	if s.db, err = s.openPebble(join(s.dir, storeFolder)); err != nil {
 		return fmt.Errorf("opening %s: %w", join(s.dir, storeFolder), storeError(err))
 	}
 	if err := s.recover(); err != nil {
 		return err
 	}
-	s.cache = newRecordCache(s.o.RecordCacheBytes)
 	if s.o.ReadOnly {
 		return nil
 	}
@@ -168,7 +177,6 @@ func (s *Store) abandon() {
 	if s.log != nil {
 		_ = s.log.Close()
 	}
-	s.cache.reset()
 	if s.lock != nil {
 		_ = s.lock.Close()
 	}
@@ -178,7 +186,7 @@ func (s *Store) startWorkers() {
 	if s.o.ReadOnly {
 		return
 	}
-	for _, run := range []func(){s.runMonitor, s.runLogDropper, s.runExpirer, s.runReclaimer} {
+	for _, run := range []func(){s.runMonitor, s.runLogDropper, s.runDrainer, s.runExpirer, s.runReclaimer} {
 		s.workers.Add(1)
 		go func() {
 			defer s.workers.Done()
@@ -207,7 +215,6 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) releaseFolder() error {
-	s.cache.reset()
 	if s.lock == nil {
 		return nil
 	}
@@ -217,6 +224,9 @@ func (s *Store) releaseFolder() error {
 // closeClean makes the next start quick: nothing to replay, and a summary of the counters.
 func (s *Store) closeClean() error {
 	if err := s.log.Sync(); err != nil {
+		return err
+	}
+	if err := s.drain(); err != nil {
 		return err
 	}
 	if err := s.db.Set(keys.SummaryKey, s.encodeSummary(), pebble.NoSync); err != nil {
@@ -322,6 +332,9 @@ func (s *Store) Flush(ctx context.Context) error {
 		return err
 	}
 	if err := s.log.Sync(); err != nil {
+		return err
+	}
+	if err := s.drain(); err != nil {
 		return err
 	}
 	done, err := s.db.AsyncFlush()
