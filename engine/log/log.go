@@ -138,8 +138,10 @@ type Log struct {
 	// Offsets: start <= synced <= written <= end. Written under mu, read by anyone.
 	start, synced, written, end atomic.Uint64
 	policy                      atomic.Int32
-	lastSync                    atomic.Int64            // how long the last sync took, in ns
-	trouble                     atomic.Pointer[trouble] // see Err
+	lastSync                    atomic.Int64              // how long the last sync took, in ns
+	syncBegan                   atomic.Pointer[time.Time] // when the sync that runs now began
+	delayed                     atomic.Uint64             // see Stats.Delayed
+	trouble                     atomic.Pointer[trouble]   // see Err
 
 	// syncMu is held by whoever syncs.
 	syncMu sync.Mutex
@@ -487,6 +489,7 @@ type Stats struct {
 	SyncTime                    time.Duration // in all syncs
 	LastSync                    time.Duration // of the last sync
 	MaxSync                     time.Duration // of the longest
+	Delayed                     uint64        // times that somebody had to wait for a slow sync under EverySec
 	Stalled                     bool          // see ErrStalled
 	Failed                      bool          // see ErrFailed
 }
@@ -498,6 +501,7 @@ func (l *Log) Stats() Stats {
 	s := l.counters
 	s.Start, s.End, s.Written, s.Synced = l.Start(), l.End(), l.Written(), l.Synced()
 	s.Policy = l.Policy()
+	s.Delayed = l.delayed.Load()
 	s.Segments = len(l.segs)
 	for _, seg := range l.segs {
 		s.DiskBytes += segmentHeaderSize + seg.room

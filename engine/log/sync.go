@@ -57,6 +57,7 @@ func (l *Log) syncTo(target uint64) error {
 		return ErrClosed
 	}
 	began := time.Now()
+	l.syncBegan.Store(&began)
 	err := l.syncSegments(unsealed)
 	took := time.Since(began)
 
@@ -66,6 +67,7 @@ func (l *Log) syncTo(target uint64) error {
 		return l.fail(err)
 	}
 	l.synced.Store(written)
+	l.syncBegan.Store(nil)
 	l.counters.Syncs++
 	l.counters.SyncTime += took
 	l.counters.LastSync = took
@@ -120,12 +122,19 @@ func (l *Log) fail(err error) error {
 }
 
 // Stable is the offset up to which the policy holds: everything before it has reached the
-// disk (Always) or the operating system. Switching to Always may move it back.
+// disk (Always) or the operating system. Switching to Always may move it back, and so does a slow sync under EverySec.
 func (l *Log) Stable() uint64 {
-	if l.Policy() == Always {
+	if p := l.Policy(); p == Always || p == EverySec && l.syncIsSlow() {
 		return l.synced.Load()
 	}
 	return l.written.Load()
+}
+
+// syncIsSlow: a sync has been running for longer than the pause before it was. What was written since the one before began may
+// be lost with it, so nothing more is acknowledged until it ends; otherwise the promise of a second would not hold.
+func (l *Log) syncIsSlow() bool {
+	began := l.syncBegan.Load()
+	return began != nil && time.Since(*began) > l.o.SyncInterval
 }
 
 // OnStable calls fn once, from a goroutine of the log, when Stable has reached
@@ -139,6 +148,8 @@ func (l *Log) OnStable(off uint64, fn func(error)) {
 		wake(l.wakeKeeper)
 	} else if l.Policy() == Always {
 		wake(l.wakeSyncer)
+	} else if l.written.Load() >= off {
+		l.delayed.Add(1)
 	}
 }
 

@@ -93,3 +93,38 @@ func TestPrewrite(t *testing.T) {
 	l = openTest(t, fs, o)
 	checkRecords(t, mustReadAll(t, l), n)
 }
+
+// Under EverySec nothing is acknowledged while a sync lasts longer than its interval.
+func TestSlowSyncHoldsBack(t *testing.T) {
+	t.Parallel()
+	fs := &slowFS{FS: newMem(t)}
+	l := openTest(t, fs, Options{Policy: EverySec, SyncInterval: 10 * time.Millisecond})
+	gate, entered := make(chan struct{}), make(chan struct{}, 100)
+	hold := func() { entered <- struct{}{}; <-gate }
+	fs.hold.Store(&hold)
+	appendN(t, l, 0, 1)
+	if stable, err := l.FlushStable(); err != nil || stable != l.End() {
+		t.Fatalf("stable up to %d of %d: %v", stable, l.End(), err)
+	}
+	<-entered
+	eventually(t, func() bool { return l.Stable() == 0 })
+	appendN(t, l, 1, 2)
+	if stable, err := l.FlushStable(); err != nil || stable != 0 {
+		t.Fatalf("stable up to %d while the sync hangs: %v", stable, err)
+	}
+	done := make(chan error, 1)
+	l.OnStable(l.End(), func(err error) { done <- err })
+	if n := l.Stats().Delayed; n != 1 {
+		t.Errorf("delayed %d times", n)
+	}
+	select {
+	case <-done:
+		t.Fatal("acknowledged while the sync hangs")
+	default:
+	}
+	fs.hold.Store(nil)
+	close(gate)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}

@@ -90,7 +90,8 @@ func infoLog(w *infoWriter) {
 	w.field("aof_current_size", w.store.Log.End-w.store.Log.Start)
 	w.zero("aof_base_size", "aof_pending_rewrite")
 	w.field("aof_buffer_length", w.store.Log.Buffered)
-	w.zero("aof_pending_bio_fsync", "aof_delayed_fsync")
+	w.zero("aof_pending_bio_fsync")
+	w.field("aof_delayed_fsync", w.store.Log.Delayed)
 }
 
 // replicationID names the history that the store's offsets count in: the log's present term.
