@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -89,7 +90,8 @@ type checker struct {
 	memory  [keys.Slots]keys.Counters
 	commits uint64
 
-	slot    int // the one being read, or -1
+	slot    int  // the one being read, or -1
+	unread  bool // it could not be read as a whole
 	stored  keys.Counters
 	counted map[uint8]*Counts
 	ids     map[uint64]bool // those that may have sub-keys; true for live ones
@@ -218,21 +220,41 @@ func (c *checker) checkRecord(rec *wal.Record) {
 	}
 }
 
-// checkStore reads every key.
+// checkStore reads every key. Behind what cannot be read it goes on with the next slot.
 func (c *checker) checkStore() error {
-	it, err := c.snap.NewIter(nil)
+	c.slot = -1
+	var gap unread
+	for from := 0; from <= keys.Slots; {
+		err := c.checkFrom(from, &gap)
+		if c.ctx.Err() != nil {
+			return c.ctx.Err()
+		}
+		if err == nil {
+			break
+		}
+		last := max(c.slot, from)
+		c.skipTo(last, &gap, err)
+		from = last + 1
+	}
+	gap.report(c.r)
+	c.endSlots(keys.Slots)
+	return nil
+}
+
+// checkFrom reads every key from a slot on.
+func (c *checker) checkFrom(from int, gap *unread) error {
+	it, err := c.snap.NewIter(&pebble.IterOptions{LowerBound: keys.AppendSlot(nil, from)})
 	if err != nil {
-		return storeError(err)
+		return err
 	}
 	defer it.Close()
 	total := c.s.db.Metrics().DiskSpaceUsage()
-	c.slot = -1
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
-			c.r.problem("store: after key %x: %v", it.Key(), err)
-			return nil
+			return err
 		}
+		gap.report(c.r)
 		c.r.Bytes += uint64(len(it.Key()) + len(v))
 		c.checkKey(it.Key(), v)
 		if c.r.Keys%1024 == 0 {
@@ -242,12 +264,47 @@ func (c *checker) checkStore() error {
 			c.s.progress("checking the store", min(c.r.Bytes, total), total)
 		}
 	}
-	if err := it.Error(); err != nil {
-		c.r.problem("store: %v", err)
-		return nil
+	return it.Error()
+}
+
+// skipTo notes that slot last could not be read, or only in part.
+func (c *checker) skipTo(last int, gap *unread, err error) {
+	if c.slot < last {
+		c.endSlots(min(last, keys.Slots))
 	}
-	c.endSlots(keys.Slots)
-	return nil
+	c.slot, c.unread = last, true
+	if gap.err == nil {
+		*gap = unread{first: last, err: err}
+	}
+	gap.last = last
+}
+
+// unread is a range of slots in which something could not be read.
+type unread struct {
+	first, last int
+	err         error
+}
+
+var tableName = regexp.MustCompile(`table (\d{6,})`)
+
+// report makes a problem of the range, if there is one, and ends it.
+func (u *unread) report(r *Report) {
+	if u.err == nil {
+		return
+	}
+	file := "a file of the store"
+	if m := tableName.FindStringSubmatch(u.err.Error()); m != nil {
+		file = "file " + m[1] + ".sst"
+	}
+	switch {
+	case u.first >= keys.Slots:
+		r.problem("the node's own records could not be read: %s is damaged", file)
+	case u.first == u.last:
+		r.problem("slot %d could not be read, or only in part: %s is damaged", u.first, file)
+	default:
+		r.problem("slots %d-%d could not be read, or only in part: %s is damaged", u.first, min(u.last, keys.Slots-1), file)
+	}
+	*u = unread{}
 }
 
 func (c *checker) checkKey(key, value []byte) {
@@ -304,7 +361,7 @@ func (c *checker) checkNodeKey(key, value []byte) {
 }
 
 func (c *checker) beginSlot(slot int) {
-	c.slot = slot
+	c.slot, c.unread = slot, false
 	c.stored = keys.Counters{NextID: 1}
 	c.counted = map[uint8]*Counts{}
 	c.ids = map[uint64]bool{}
@@ -382,7 +439,7 @@ func (c *checker) checkCache(slot uint16, key, value []byte) {
 
 // endSlots compares the counters of the slot that was read, and those of the empty slots up to next.
 func (c *checker) endSlots(next int) {
-	if c.slot >= 0 {
+	if c.slot >= 0 && !c.unread {
 		c.compareCounters()
 	}
 	for slot := c.slot + 1; slot < next; slot++ {
