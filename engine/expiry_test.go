@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cairndb/cairn/engine/keys"
@@ -32,10 +31,12 @@ func TestExpirySkipsDamagedRecord(t *testing.T) {
 	}
 	bad := key(names[1])
 	meta := keys.AppendMeta(nil, bad.Slot, 0, bad.Name)
-	if err := s.db.Set(meta, []byte{9}, pebble.NoSync); err != nil {
+	txn := s.NewTxn()
+	txn.Lock([]uint16{bad.Slot}, true)
+	txn.write(op{kind: opSet, slot: bad.Slot, meta: true, hash: hashKey(meta), key: meta, val: []byte{9}})
+	if err := txn.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	s.cache.reset()
 	s.SetActiveExpire(true)
 	deadline := time.Now().Add(10 * time.Second)
 	for s.Stats().ExpiredKeys < 2 {
