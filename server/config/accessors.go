@@ -236,7 +236,7 @@ func (c *Config) AppendFsync() string { return appendFsync.of(c) }
 // BlockCacheSize is the memory for blocks of the store's files, in bytes.
 func (c *Config) BlockCacheSize() int64 { return blockCacheSize.of(c) }
 
-// RecordCacheSize is the memory for whole records, in bytes; 0 for none.
+// RecordCacheSize is the memory for whole records, read lately or not in the store's files yet, in bytes.
 func (c *Config) RecordCacheSize() int64 { return recordCacheSize.of(c) }
 
 // MemtableSize is the size of one memtable, in bytes.
