@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -17,6 +18,10 @@ func (s *Store) Digest(ctx context.Context) (sum string, at Offset, err error) {
 		s.world.Unlock()
 		return "", 0, ErrClosed
 	}
+	if err := s.drain(); err != nil {
+		s.world.Unlock()
+		return "", 0, err
+	}
 	s.life.RLock()
 	snap := s.db.NewSnapshot()
 	at = s.log.End()
@@ -31,7 +36,7 @@ func (s *Store) Digest(ctx context.Context) (sum string, at Offset, err error) {
 	h := sha256.New()
 	n := 0
 	for ok := it.First(); ok; ok = it.Next() {
-		if string(it.Key()) == string(keys.AppliedKey) || string(it.Key()) == string(keys.SummaryKey) {
+		if nodeLocal(it.Key()) {
 			continue
 		}
 		v, err := it.ValueAndErr()
@@ -52,4 +57,14 @@ func (s *Store) Digest(ctx context.Context) (sum string, at Offset, err error) {
 		return "", 0, storeError(err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), at, nil
+}
+
+// nodeLocal says whether a key belongs to this node alone.
+func nodeLocal(key []byte) bool {
+	for _, k := range [][]byte{keys.AppliedKey, keys.ReachKey, keys.SummaryKey} {
+		if bytes.Equal(key, k) {
+			return true
+		}
+	}
+	return false
 }

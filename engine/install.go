@@ -135,12 +135,12 @@ func Rewind(dir string, to Offset, o Options) error {
 	if err != nil {
 		return err
 	}
-	applied := s.recovery.From
+	reach := s.recovery.Reach
 	if err := s.Close(); err != nil {
 		return err
 	}
-	if applied > to {
-		return fmt.Errorf("%w: it has %d, the offset is %d", ErrAhead, applied, to)
+	if reach > to {
+		return fmt.Errorf("%w: it has %d, the offset is %d", ErrAhead, reach, to)
 	}
 	return wal.Rewind(o.FS.PathJoin(dir, logFolder), to, wal.Options{FS: o.FS, SegmentSize: o.LogSegmentBytes, Logger: o.Logger})
 }

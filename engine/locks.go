@@ -11,9 +11,10 @@ import (
 //
 //	world  (shared by whoever locks slots, exclusive for what touches everything)
 //	slots, ascending
+//	drains.turn, then drains.batch (the drainer's; FLUSHALL takes the second, too)
 //	commit mutex
 //	life   (shared by reads that hold no slot lock, exclusive for Close)
-//	counters.mu, reclaims.mu, admission.mu: leaves, nothing is taken under them
+//	counters.mu, reclaims.mu, admission.mu, the record table's shards: leaves, nothing is taken under them
 //
 // TryLock never waits, so it may be called in any order. No lock is held while
 // waiting for a stall (Store.AdmitWrite comes before) or for a sync (WaitStable comes after).
@@ -25,6 +26,8 @@ type slotState struct {
 	offset Offset
 	// nextID is the id that the next large value gets.
 	nextID uint64
+	// storedID is nextID as the log last had it, which differs after a rollback. Under counters.mu.
+	storedID uint64
 	// nextIDAtOpen is what nextID was when the store was opened.
 	nextIDAtOpen uint64
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -21,12 +22,15 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.recovery.From = applied
-	// Opened for reading only, nothing can be replayed: whoever reads (Check) sees the store as it was flushed.
-	if !s.o.ReadOnly {
-		if err := s.replay(applied); err != nil {
-			return err
-		}
+	reach, err := s.storedOffset(keys.ReachKey, false)
+	if err != nil {
+		return err
 	}
+	s.recovery.Reach = max(reach, applied)
+	if err := s.replay(applied); err != nil {
+		return err
+	}
+	s.drains.drained.Store(s.log.End())
 	if err := s.loadTable(); err != nil {
 		return err
 	}
@@ -45,9 +49,14 @@ func (s *Store) recover() error {
 
 // appliedOffset reads the applied offset: of all that is visible, or of what is durable.
 func (s *Store) appliedOffset(durable bool) (Offset, error) {
+	return s.storedOffset(keys.AppliedKey, durable)
+}
+
+// storedOffset reads an offset of the log that is stored under a node-local key, 0 if there is none.
+func (s *Store) storedOffset(key []byte, durable bool) (Offset, error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound:                keys.AppliedKey,
-		UpperBound:                append(append([]byte(nil), keys.AppliedKey...), 0),
+		LowerBound:                key,
+		UpperBound:                append(slices.Clone(key), 0),
 		OnlyReadGuaranteedDurable: durable,
 	})
 	if err != nil {
@@ -55,17 +64,14 @@ func (s *Store) appliedOffset(durable bool) (Offset, error) {
 	}
 	defer it.Close()
 	if !it.First() {
-		if err := it.Error(); err != nil {
-			return 0, storeError(err)
-		}
-		return 0, nil
+		return 0, storeErrorOrNil(it.Error())
 	}
 	v, err := it.ValueAndErr()
 	if err != nil {
 		return 0, storeError(err)
 	}
 	if len(v) != 8 {
-		return 0, fmt.Errorf("%w: applied offset of %d bytes", ErrCorrupt, len(v))
+		return 0, fmt.Errorf("%w: an offset of %d bytes", ErrCorrupt, len(v))
 	}
 	return binary.BigEndian.Uint64(v), nil
 }
@@ -142,7 +148,13 @@ func (r *replayer) apply() error {
 	if r.end == 0 {
 		return nil
 	}
-	err := r.s.applyRepr(r.repr, r.count, r.end)
+	b := r.s.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	binary.LittleEndian.PutUint32(r.repr[8:], uint32(r.count))
+	if err := b.SetRepr(r.repr); err != nil {
+		return storeError(err)
+	}
+	err := r.s.applyAt(b, r.end)
 	*r = replayer{s: r.s} // Pebble may have kept the bytes
 	return err
 }
@@ -238,6 +250,7 @@ func storeErrorOrNil(err error) error {
 func (s *Store) loadSlot(slot uint16, c *keys.Counters) {
 	s.slots[slot].nextID, s.slots[slot].nextIDAtOpen = c.NextID, c.NextID
 	s.counters.mu.Lock()
+	s.slots[slot].storedID = c.NextID
 	s.counters.load(slot, c)
 	s.counters.mu.Unlock()
 }
@@ -277,7 +290,7 @@ func (s *Store) encodeSummary() []byte {
 		n++
 		body = binary.BigEndian.AppendUint16(body, slot)
 		body = binary.AppendUvarint(body, uint64(s.expiries.earliest[slot].Load()))
-		s.counters.stored(&c, slot, s.slots[slot].nextID, nil, false)
+		s.counters.stored(&c, slot, s.slots[slot].storedID, nil, false)
 		body = c.Append(body)
 	}
 	return append(binary.AppendUvarint(b, n), body...)

@@ -94,8 +94,6 @@ type applier struct {
 	t       *Txn // for its locks
 	records []replicated
 	slots   []uint16
-	repr    []byte
-	count   uint64
 	world   bool
 }
 
@@ -203,6 +201,9 @@ func (a *applier) apply(s *Store) (n int, err error) {
 	}
 	if a.world {
 		a.t.LockWorld()
+		// One that flushes everything must not meet the drainer between two steps.
+		s.drains.batch.Lock()
+		defer s.drains.batch.Unlock()
 	} else {
 		a.t.Lock(a.slots, true)
 	}
@@ -210,15 +211,11 @@ func (a *applier) apply(s *Store) (n int, err error) {
 	done, err := a.commit(s)
 	for i := range a.records[:done] {
 		n += a.records[i].size
-		if pubErr := a.publish(s, &a.records[i]); pubErr != nil {
-			s.fail(pubErr)
-			return n, pubErr
-		}
 	}
 	return n, err
 }
 
-// commit appends the records to the log and applies them as one batch. It returns how many: when the log
+// commit appends the records to the log and applies them. It returns how many: when the log
 // refuses one, those before it stand.
 func (a *applier) commit(s *Store) (done int, err error) {
 	s.commitMu.Lock()
@@ -226,10 +223,8 @@ func (a *applier) commit(s *Store) (done int, err error) {
 	if err := s.failed(); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrReadOnly, err)
 	}
-	a.repr, a.count = append(a.repr[:0], make([]byte, batchHeader)...), 0
 	for i := range a.records {
-		r := &a.records[i]
-		if _, err = s.log.AppendVerbatim(&r.Verbatim); err != nil {
+		if _, err = s.log.AppendVerbatim(&a.records[i].Verbatim); err != nil {
 			if errors.Is(err, wal.ErrNotRecord) {
 				err = fmt.Errorf("%w: %w", ErrDiverged, err)
 			} else {
@@ -237,41 +232,83 @@ func (a *applier) commit(s *Store) (done int, err error) {
 			}
 			break
 		}
-		a.repr = append(a.repr, r.ops...)
-		a.count += r.count
 		done++
 	}
-	if a.count == 0 {
-		return done, err
-	}
-	if applyErr := s.applyRepr(a.repr, a.count, a.records[done-1].End); applyErr != nil {
+	if applyErr := a.applyDirect(s, a.records[:done]); applyErr != nil {
 		applyErr = fmt.Errorf("%w: %w", ErrUncertain, applyErr)
 		s.fail(applyErr)
 		return done, applyErr
 	}
-	a.repr = nil // Pebble may have kept it
+	for i := range a.records[:done] {
+		if pubErr := a.publish(s, &a.records[i]); pubErr != nil {
+			s.fail(pubErr)
+			return done, pubErr
+		}
+	}
 	s.commits.Add(uint64(done))
+	s.noteWrites()
 	return done, err
 }
 
-// applyRepr applies operations, with room for a batch header before them, that end at an offset of the log.
-func (s *Store) applyRepr(repr []byte, count uint64, end Offset) error {
+// applyDirect gives Pebble what goes there at once: see Txn.encode.
+func (a *applier) applyDirect(s *Store, records []replicated) error {
 	b := s.db.NewBatch()
 	defer func() { _ = b.Close() }()
-	binary.LittleEndian.PutUint32(repr[8:], uint32(count))
-	if err := b.SetRepr(repr); err != nil {
-		return storeError(err)
+	for i := range records {
+		r := &records[i]
+		if r.Kind == wal.KindTerm {
+			continue
+		}
+		flush := r.Kind == wal.KindFlushAll
+		if flush {
+			if err := s.coverUnsaved(b); err != nil {
+				return err
+			}
+		}
+		err := r.each(func(kind pebble.InternalKeyKind, key, value []byte) error {
+			switch {
+			case kind == pebble.InternalKeyKindRangeDelete:
+				return b.DeleteRange(key, value, nil)
+			case len(key) > 2 && key[0] < keys.Slots>>8 && (keys.Kind(key[2]) == keys.KindMeta || !flush && keys.Kind(key[2]) == keys.KindCounters):
+				return nil
+			case kind == pebble.InternalKeyKindSet:
+				return b.Set(key, value, nil)
+			}
+			return b.Delete(key, nil)
+		})
+		if err != nil {
+			return err
+		}
 	}
-	return storeErrorOrNil(s.applyAt(b, end))
+	if b.Empty() {
+		return nil
+	}
+	return s.applyBatch(b, keys.ReachKey, records[len(records)-1].End)
 }
 
-// publish makes an applied record known to everything that lives in memory, under its slots' locks.
+// coverUnsaved removes the records of all slots from which the table has something that Pebble lacks: it may be the end of a
+// record that Pebble still has. Under the commit mutex.
+func (s *Store) coverUnsaved(b *pebble.Batch) error {
+	for slot := range s.records.slots {
+		if !s.records.slots[slot].any() {
+			continue
+		}
+		from, to := keys.AppendKind(nil, uint16(slot), keys.KindMeta), keys.AppendKindEnd(nil, uint16(slot), keys.KindMeta)
+		if err := b.DeleteRange(from, to, nil); err != nil {
+			return storeError(err)
+		}
+	}
+	return nil
+}
+
+// publish makes an applied record known to everything that lives in memory, under its slots' locks and the commit mutex.
 func (a *applier) publish(s *Store, r *replicated) error {
 	if r.Kind == wal.KindTerm {
 		return nil
 	}
 	if r.Kind == wal.KindFlushAll {
-		s.cache.reset()
+		s.drains.flushes++
+		s.records.reset()
 		s.expiries.clear()
 		for db := range s.o.Databases {
 			s.modified(s.DB(db), nil)
@@ -301,7 +338,7 @@ func (s *Store) publishOp(p *keys.Parsed, set bool, key, value []byte) error {
 		if !set {
 			value = nil
 		}
-		s.cache.set(key, value)
+		s.records.put(p.Slot, hashKey(key), key, value)
 		s.modified(p.DB, p.Name)
 	case keys.KindExpiry:
 		if set {
@@ -318,8 +355,10 @@ func (s *Store) publishOp(p *keys.Parsed, set bool, key, value []byte) error {
 		}
 		s.slots[p.Slot].nextID = c.NextID
 		s.counters.mu.Lock()
+		s.slots[p.Slot].storedID = c.NextID
 		s.counters.load(p.Slot, &c)
 		s.counters.mu.Unlock()
+		s.records.countersChanged(p.Slot)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ const (
 	paused
 	// held: the next request waits until conn.wait is closed, since a key of it is on its way to another node.
 	held
-	// full: the group or the rendered replies are large; they have to be settled and sent first.
+	// full: the group or the rendered replies are large, or a slow command is next; they have to be settled and sent first.
 	full
 	// closing: the connection ends once its replies are sent.
 	closing
@@ -36,9 +36,9 @@ const (
 )
 
 // again says that the request has not run and has to be tried again later.
-func (v verdict) again() bool { return v == wouldBlock || v == paused || v == held }
+func (v verdict) again() bool { return v == wouldBlock || v == paused || v == held || v == full }
 
-// A group is committed when it holds this much.
+// A group is committed when it holds this much. No connection runs more in a row on a loop, so that none holds up the others.
 const (
 	groupCommands = 1000
 	groupBytes    = 1 << 20
@@ -61,6 +61,7 @@ type executor struct {
 	keys   []keyAt
 	slots  []uint16
 
+	begin    int // where the replies of the present run begin
 	commands int
 	members  []*conn
 	stable   engine.Offset           // the store's, as last seen
@@ -72,18 +73,18 @@ func (s *Server) newExecutor(blocking bool) *executor {
 	return &executor{srv: s, node: s.node, txn: s.node.Store.NewTxn(), blocking: blocking}
 }
 
-// run runs the complete requests that the reader holds. After wouldBlock, paused and held the request is still in it.
+// run runs the complete requests that the reader holds. After wouldBlock, paused, held and full those not run are still in it.
 func (x *executor) run(c *conn) verdict {
 	x.txn.ResetBarrier()
-	begin := len(c.Out.Buf)
-	for {
-		if c.killed.Load() {
+	x.begin = len(c.Out.Buf)
+	for n := 0; ; n++ {
+		if c.killed.Load() || x.blocking && x.node.Context().Err() != nil {
 			return cut
 		}
 		if x.blocking && x.large() {
 			x.settle()
 		}
-		if len(c.Out.Buf)-begin >= outputBurst || x.large() {
+		if len(c.Out.Buf)-x.begin >= outputBurst || x.large() || n >= groupCommands && !x.blocking {
 			c.more = true
 			return full
 		}
