@@ -43,7 +43,7 @@
 //
 // Two leases of one shard at one time would need promises of two majorities. If these are of one set of voters, they
 // share a voter, which does not promise twice. The set changes by one voter at a time, so that the majorities of a set and of the next one
-// share a voter too; and a leader lets L pass between two changes, and between its election and its first change. So let an old lease stand on a majority M of
+// share a voter too; and a leader lets L pass between two changes, and before its first one, since all that was in its log is decided. So let an old lease stand on a majority M of
 // set i, and a new one on set i+2 or later. The entry of set i+1 was in the log of some voter of M more than L before set
 // i+2 could count. If that voter promised before it had the entry, the lease has ended by then. If after, it named an index that
 // the holder, who believed in set i, had not reached: the promise did not count.
