@@ -234,43 +234,43 @@ func TestMigrateForms(t *testing.T) {
 	const story = `
 	MIGRATE
 	MIGRATE $h $t a 0
-	MIGRATE $h $t a 0 1000
+	MIGRATE $h $t a 0 20000
 	SET a 1
-	MIGRATE $h $t a x 1000
+	MIGRATE $h $t a x 20000
 	MIGRATE $h $t a 0 x
-	MIGRATE $h $t a 0 1000 FOO
-	MIGRATE $h $t a 0 1000 AUTH
-	MIGRATE $h $t a 0 1000 AUTH2 u
-	MIGRATE $h $t a 0 1000 KEYS a
-	MIGRATE $h $t "" 0 1000 KEYS
-	MIGRATE $h $t "" 0 1000 KEYS none none2
-	MIGRATE $h $t a 0 1000 COPY
+	MIGRATE $h $t a 0 20000 FOO
+	MIGRATE $h $t a 0 20000 AUTH
+	MIGRATE $h $t a 0 20000 AUTH2 u
+	MIGRATE $h $t a 0 20000 KEYS a
+	MIGRATE $h $t "" 0 20000 KEYS
+	MIGRATE $h $t "" 0 20000 KEYS none none2
+	MIGRATE $h $t a 0 20000 COPY
 	EXISTS a
-	MIGRATE $h $t a 0 1000
-	MIGRATE $h $t a 0 1000 copy replace
+	MIGRATE $h $t a 0 20000
+	MIGRATE $h $t a 0 20000 copy replace
 	MIGRATE $h $t a 0 0 REPLACE
 	EXISTS a
-	MIGRATE $h $t a 0 1000
-	SET b 2 PX 100000
+	MIGRATE $h $t a 0 20000
+	SET b 2 PX 2000000
 	SET c 3
-	MIGRATE $h $t "" 3 1000 KEYS b none c b
+	MIGRATE $h $t "" 3 20000 KEYS b none c b
 	EXISTS b c
 	SET d 4
-	MIGRATE $h $t d 99 1000
-	MIGRATE $h $t d 0 1000
+	MIGRATE $h $t d 99 20000
+	MIGRATE $h $t d 0 20000
 	SET a 5
 	SET e 6
 	SET f 7
-	MIGRATE $h $t "" 0 1000 KEYS e a f
+	MIGRATE $h $t "" 0 20000 KEYS e a f
 	EXISTS e a f
-	MIGRATE $h $l a 0 1000
-	MIGRATE $h $l a 0 1000 AUTH2 default secret
+	MIGRATE $h $l a 0 20000
+	MIGRATE $h $l a 0 20000 AUTH2 default secret
 	EXISTS a
 	SET a 8
-	MIGRATE $h $l a 0 1000 REPLACE AUTH secret
+	MIGRATE $h $l a 0 20000 REPLACE AUTH secret
 	EXISTS a
-	COMMAND GETKEYS MIGRATE $h $t a 0 1000
-	COMMAND GETKEYS MIGRATE $h $t "" 0 1000 COPY AUTH keys KEYS a b
+	COMMAND GETKEYS MIGRATE $h $t a 0 20000
+	COMMAND GETKEYS MIGRATE $h $t "" 0 20000 COPY AUTH keys KEYS a b
 	`
 	left := make(map[string]string)
 	replies := make(map[string][]string)
@@ -318,7 +318,7 @@ func TestMigrateForms(t *testing.T) {
 	// A connection that the target has closed in the meantime is replaced.
 	answer(t, to, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 	answer(t, from["cairn"], "SET", "late", "x")
-	if got := answer(t, from["cairn"], "MIGRATE", "127.0.0.1", strconv.Itoa(target.Port), "late", "0", "1000"); got != "+OK" {
+	if got := answer(t, from["cairn"], "MIGRATE", "127.0.0.1", strconv.Itoa(target.Port), "late", "0", "20000"); got != "+OK" {
 		t.Errorf("over a closed connection: %s", got)
 	}
 	for _, args := range [][]string{{"MULTI"}, {"SET", "late", "y"}} {

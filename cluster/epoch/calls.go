@@ -203,7 +203,7 @@ func (g *Group) offer(ctx context.Context, shard ShardID, epoch uint64) Offer {
 }
 
 func appendOffer(b []byte, o Offer) []byte {
-	b = append(b, flag(o.Willing, 1))
+	b = append(b, bit(o.Willing, 1))
 	for _, v := range []uint64{o.Term, o.Offset, o.Priority} {
 		b = binary.AppendUvarint(b, v)
 	}

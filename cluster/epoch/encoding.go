@@ -23,7 +23,7 @@ const formatVersion = 1
 func appendRequest(b []byte, r *Request) []byte {
 	b = append(b, formatVersion)
 	b = append(b, r.ID[:]...)
-	b = append(b, byte(r.Op), flag(r.Released, 1)|flag(r.Strict, 2))
+	b = append(b, byte(r.Op), bit(r.Released, 1)|bit(r.Strict, 2))
 	b = binary.AppendUvarint(b, r.Seen)
 	b = binary.AppendUvarint(b, r.Expect)
 	b = binary.AppendUvarint(b, r.Revision)
@@ -84,7 +84,7 @@ func decodeRequest(b []byte) (*Request, error) {
 //	runs until all slots are described: length(uvarint) number(uvarint) epoch(uvarint)
 //	n(uvarint) n × answer: request(16) outcome(1) epoch(uvarint) version(uvarint)
 func appendTable(b []byte, t *Table, answers bool) []byte {
-	b = append(b, formatVersion, flag(t.Granted, 1))
+	b = append(b, formatVersion, bit(t.Granted, 1))
 	b = t.Cluster.Append(b)
 	b = t.Into.Append(b)
 	b = binary.AppendUvarint(b, t.Generation)
@@ -120,7 +120,7 @@ func appendShard(b []byte, s *Shard) []byte {
 	b = binary.AppendUvarint(b, s.Revision)
 	b = s.ID.Append(b)
 	b = s.Primary.Append(b)
-	b = append(b, flag(s.Strict, 1))
+	b = append(b, bit(s.Strict, 1))
 	b = appendIDs(b, s.Members)
 	return appendIDs(b, s.InSync)
 }
@@ -188,9 +188,9 @@ func (d *decoder) result() Result {
 	return Result{Outcome: Outcome(d.byte()), Epoch: d.uvarint(), Version: d.uvarint()}
 }
 
-func flag(set bool, bit byte) byte {
+func bit(set bool, b byte) byte {
 	if set {
-		return bit
+		return b
 	}
 	return 0
 }

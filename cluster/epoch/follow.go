@@ -76,7 +76,7 @@ func (g *Group) followFrom(id slotmap.NodeID, t *Table) bool {
 	body := t.Cluster.Append(nil)
 	body = binary.AppendUvarint(body, t.Generation)
 	body = binary.AppendUvarint(body, t.Version)
-	body = append(body, flag(t.Granted, 1))
+	body = append(body, bit(t.Granted, 1))
 	b, err := g.peers.call(ctx, id, callFollow, body)
 	if err != nil || len(b) == 0 {
 		return false

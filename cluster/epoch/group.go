@@ -142,7 +142,7 @@ func (g *Group) Close() error {
 	return err
 }
 
-// Serve takes a connection that another node's Dialer made, until it ends.
+// Serve takes a connection that another node's Dialer made. It returns when the connection has ended and is closed.
 func (g *Group) Serve(conn net.Conn) {
 	g.mu.Lock()
 	if g.mu.closed {
@@ -169,7 +169,10 @@ func (g *Group) Serve(conn net.Conn) {
 		_ = conn.SetReadDeadline(time.Time{})
 		serveCalls(g.ctx, conn, g.answer)
 	case purposeRaft:
-		if g.serveRaft(&served{Conn: conn, done: done}) {
+		c := &served{Conn: conn, closed: make(chan struct{})}
+		if g.serveRaft(c) {
+			<-c.closed
+			done()
 			return
 		}
 	}
@@ -180,12 +183,12 @@ func (g *Group) Serve(conn net.Conn) {
 // served is a connection that Raft closes.
 type served struct {
 	net.Conn
-	once sync.Once
-	done func()
+	once   sync.Once
+	closed chan struct{}
 }
 
 func (c *served) Close() error {
-	c.once.Do(c.done)
+	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
 }
 

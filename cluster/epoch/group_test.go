@@ -383,3 +383,26 @@ func TestTheGroupOfTheLargerIDGivesWay(t *testing.T) {
 		return len(c.nodes[0].get().Table().Voters) == 5
 	})
 }
+
+func TestHandOver(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 6, 3)
+	c.form()
+	from, to := c.nodes[1], c.nodes[4]
+	c.eventually("it serves", func() bool { return from.get().Serving() })
+	from.get().ReleaseLease(t.Context())
+	if from.get().Serving() {
+		t.Fatal("it serves after it gave its lease up")
+	}
+	from.get().ResumeLease()
+	c.eventually("it serves again", func() bool { return from.get().Serving() })
+
+	began := time.Now()
+	from.get().ReleaseLease(t.Context())
+	c.propose(to, Request{Op: OpPrimary, Shard: sid(1), Node: to.id, Expect: to.get().Table().Shard(sid(1)).Epoch})
+	c.eventually("the other serves", func() bool { return to.get().Serving() })
+	t.Logf("handed over in %v", time.Since(began))
+	if from.get().Serving() {
+		t.Fatal("both serve")
+	}
+}

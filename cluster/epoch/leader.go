@@ -17,18 +17,11 @@ const tick = 100 * time.Millisecond
 func (g *Group) lead() {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	opened := uint64(0)
 	running := newRunning()
 	defer running.wait()
 	for {
 		if m := g.member(); m != nil && m.isLeader() {
-			if term := m.raft.CurrentTerm(); term != opened {
-				open := &Request{ID: NewRequestID(), Op: OpOpen}
-				if m.raft.Apply(appendRequest(nil, open), g.o.Election).Error() == nil {
-					opened = term
-					g.o.Logger.Info("this node leads the group of epochs", "term", term)
-				}
-			}
+			m.open(g.o.Election)
 			if !g.o.Manual {
 				g.replaceDead(m, running)
 			}
@@ -57,7 +50,7 @@ func (g *Group) replaceDead(m *member, running *running) {
 
 // repair keeps the voters as planVoters wants them while this node leads, and gives way to another group if it has to.
 //
-// Between two changes lies a full lease, and after its election a leader waits as long: see "Why two primaries are
+// Between two changes lies a full lease, and after it has opened its term a leader waits as long: see "Why two primaries are
 // never inside leases".
 func (g *Group) repair() {
 	ticker := time.NewTicker(tick)
@@ -78,16 +71,18 @@ func (g *Group) repair() {
 		}
 		g.shed(m)
 		now := g.o.Clock.Now()
-		if !m.isLeader() {
+		opened := m.opened.Load()
+		switch {
+		case !m.isLeader() || opened != m.raft.CurrentTerm():
 			term = 0
-			continue
-		}
-		if now := m.raft.CurrentTerm(); now != term {
-			term, after = now, g.o.Clock.Now()+g.o.Lease
-			continue
-		}
-		if g.giveWay(m); now >= after && g.repairOne(m) {
-			after = g.o.Clock.Now() + g.o.Lease
+		case opened != term:
+			term, after = opened, now+g.o.Lease
+			g.o.Logger.Info("this node leads the group of epochs", "term", term)
+		default:
+			g.giveWay(m)
+			if now >= after && g.repairOne(m) {
+				after = g.o.Clock.Now() + g.o.Lease
+			}
 		}
 	}
 }

@@ -105,7 +105,7 @@ const openSlots = `
 	a CLUSTER COUNTKEYSINSLOT 5061
 	a CLUSTER GETKEYSINSLOT 5061 1000
 	b CLUSTER COUNTKEYSINSLOT 5061
-	a MIGRATE 127.0.0.1 $bport {bar}1 0 1000
+	a MIGRATE 127.0.0.1 $bport {bar}1 0 20000
 	a GET {bar}1
 	b GET {bar}1
 	b ASKING
@@ -114,16 +114,16 @@ const openSlots = `
 	a CLUSTER GETKEYSINSLOT 5061 1000
 	a CLUSTER SETSLOT 5061 NODE $b
 	a CLUSTER SETSLOT 5061 NODE $no
-	a MIGRATE 127.0.0.1 $bport {bar}none 0 1000
-	b MIGRATE 127.0.0.1 $aport {bar}1 0 1000
-	b MIGRATE 127.0.0.1 $aport foo 0 1000
-	b MIGRATE 127.0.0.1 $aport {bar}none 1 1000
-	b MIGRATE 127.0.0.1 $aport {bar}none 0 1000
+	a MIGRATE 127.0.0.1 $bport {bar}none 0 20000
+	b MIGRATE 127.0.0.1 $aport {bar}1 0 20000
+	b MIGRATE 127.0.0.1 $aport foo 0 20000
+	b MIGRATE 127.0.0.1 $aport {bar}none 1 20000
+	b MIGRATE 127.0.0.1 $aport {bar}none 0 20000
 	b ASKING
 	b GET {bar}none
-	b MIGRATE 127.0.0.1 $aport {x}none 0 1000
-	b MIGRATE 127.0.0.1 $aport "" 0 1000 KEYS {bar}none {x}none
-	a MIGRATE 127.0.0.1 $bport "" 0 1000 KEYS {bar}2 {bar}none {bar}gone
+	b MIGRATE 127.0.0.1 $aport {x}none 0 20000
+	b MIGRATE 127.0.0.1 $aport "" 0 20000 KEYS {bar}none {x}none
+	a MIGRATE 127.0.0.1 $bport "" 0 20000 KEYS {bar}2 {bar}none {bar}gone
 	a CLUSTER GETKEYSINSLOT 5061 1000
 	a CLUSTER COUNTKEYSINSLOT 5061
 	a GET {bar}2
