@@ -89,7 +89,7 @@ func raftConfig(o *Options) *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(o.Self)
 	c.HeartbeatTimeout, c.ElectionTimeout = o.Election, o.Election
-	c.LeaderLeaseTimeout = o.Election / 2
+	c.LeaderLeaseTimeout = o.Election // a shorter one would only make leaders of slow machines step down: nobody is fenced by it
 	c.CommitTimeout = min(commitTimeout, o.Election/6)
 	c.SnapshotThreshold, c.TrailingLogs = snapshotEvery, trailingLogs
 	c.ShutdownOnRemove = false

@@ -300,9 +300,10 @@ func (c *cluster) form() *Table {
 	if err := c.nodes[0].get().Bootstrap(ctx, c.founders()); err != nil {
 		c.t.Fatal(err)
 	}
-	c.eventually("all nodes know the table", func() bool {
+	voters := min(MaxVoters, len(c.nodes)-(len(c.nodes)+1)%2)
+	c.eventually("all nodes know the table and its voters", func() bool {
 		for _, n := range c.nodes {
-			if !n.get().Table().Formed() {
+			if t := n.get().Table(); !t.Formed() || len(t.Voters) != voters {
 				return false
 			}
 		}

@@ -3,6 +3,7 @@ package epoch
 import (
 	"context"
 	"encoding/binary"
+	"sync"
 	"time"
 
 	"github.com/cairndb/cairn/cluster/slotmap"
@@ -11,6 +12,8 @@ import (
 // failover runs one Failover to its end: it sends what that asks for, and feeds it the answers.
 func (g *Group) failover(m *member, t *Table, s *Shard) {
 	ctx, cancel := context.WithTimeout(g.ctx, 4*g.o.Lease)
+	var asked sync.WaitGroup
+	defer asked.Wait()
 	defer cancel()
 	f := NewFailover(t, s, g.grace(), 3*g.o.Lease, g.o.Clock.Now())
 	events := make(chan func(now time.Duration), len(t.Voters)+len(s.Members))
@@ -26,9 +29,9 @@ func (g *Group) failover(m *member, t *Table, s *Shard) {
 				g.o.Logger.Warn("no replica can be made primary", "shard", s.ID, "primary", s.Primary)
 				return
 			case step.Agree != "":
-				go r.agree(f, step.Agree)
+				asked.Go(func() { r.agree(f, step.Agree) })
 			case step.Offer != "":
-				go r.offer(f, step.Offer)
+				asked.Go(func() { r.offer(f, step.Offer) })
 			}
 		}
 		timer := time.NewTimer(max(f.Wake(now)-now, time.Millisecond))
@@ -55,7 +58,7 @@ func (g *Group) isAlive(id slotmap.NodeID) bool {
 // grace is how long a failover waits for members that don't answer while others have.
 func (g *Group) grace() time.Duration { return max(g.o.Lease/10, 20*time.Millisecond) }
 
-// replacement sends a Failover's questions. Its goroutines end with ctx, and their answers with them.
+// replacement sends a Failover's questions. What it still waits for ends with ctx.
 type replacement struct {
 	g      *Group
 	m      *member
