@@ -88,6 +88,9 @@ func (g *Group) followFrom(id slotmap.NodeID, t *Table) bool {
 	if err != nil {
 		return false
 	}
+	if t.Formed() && !g.Table().Formed() {
+		return false // this node was reset meanwhile
+	}
 	g.publish(newer)
 	return true
 }
