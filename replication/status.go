@@ -128,3 +128,32 @@ func (l *link) status() LinkStatus {
 	}
 	return st
 }
+
+// Online is the State of a replica that gets the log.
+const Online = "online"
+
+// Online counts the replicas that get the log and have said something not longer than maxLag ago.
+func (m *Manager) Online(maxLag time.Duration) (n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now().UnixNano()
+	for s := range m.sessions {
+		if sessionState(s.state.Load()) == stateOnline && now-s.lastAck.Load() <= int64(maxLag) {
+			n++
+		}
+	}
+	return n
+}
+
+// Link says whether a replica has its link to the primary, and how stale its data may be: all that the primary had so long ago is applied. Negative if
+// that was never so.
+func (m *Manager) Link() (up bool, staleness time.Duration) {
+	m.mu.Lock()
+	l := m.link
+	m.mu.Unlock()
+	if l == nil {
+		return false, -1
+	}
+	st := l.status()
+	return st.Up, st.Staleness
+}
