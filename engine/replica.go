@@ -93,7 +93,8 @@ func (s *Store) ApplyReplicated(ctx context.Context, raw []byte) (n, need int, e
 type applier struct {
 	t       *Txn // for its locks
 	records []replicated
-	slots   []uint16
+	slots   []uint16 // of all records, one behind the other
+	locked  []uint16 // the same, for Lock to sort
 	repr    []byte
 	count   uint64
 	world   bool
@@ -112,7 +113,8 @@ func (a *applier) gather(s *Store, raw []byte) (n, need int, err error) {
 	a.records, a.slots, a.world = a.records[:0], a.slots[:0], false
 	at := s.log.End()
 	for n < applyGroup && len(a.slots) < applySlots {
-		v, size, ok, err := wal.DecodeRecord(raw[n:], at, nil)
+		had := len(a.slots)
+		v, size, ok, err := wal.DecodeRecord(raw[n:], at, a.slots)
 		if err != nil {
 			return 0, 0, fmt.Errorf("%w: %w", ErrDiverged, err)
 		}
@@ -120,6 +122,8 @@ func (a *applier) gather(s *Store, raw []byte) (n, need int, err error) {
 			need = size
 			break
 		}
+		all := v.Slots
+		v.Slots = all[had:]
 		r := replicated{Verbatim: v, size: size}
 		world, err := r.decode()
 		if err != nil {
@@ -129,7 +133,7 @@ func (a *applier) gather(s *Store, raw []byte) (n, need int, err error) {
 			break
 		}
 		a.records = append(a.records, r)
-		a.slots = append(a.slots, v.Slots...)
+		a.slots = all
 		n += size
 		at += uint64(size)
 		if world {
@@ -204,7 +208,8 @@ func (a *applier) apply(s *Store) (n int, err error) {
 	if a.world {
 		a.t.LockWorld()
 	} else {
-		a.t.Lock(a.slots, true)
+		a.locked = append(a.locked[:0], a.slots...)
+		a.t.Lock(a.locked, true)
 	}
 	defer a.t.finish()
 	done, err := a.commit(s)
@@ -226,7 +231,7 @@ func (a *applier) commit(s *Store) (done int, err error) {
 	if err := s.failed(); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrReadOnly, err)
 	}
-	a.repr, a.count = append(a.repr[:0], make([]byte, batchHeader)...), 0
+	a.repr, a.count = make([]byte, batchHeader, batchHeader+a.bytes()), 0 // Pebble may keep it
 	for i := range a.records {
 		r := &a.records[i]
 		if _, err = s.log.AppendVerbatim(&r.Verbatim); err != nil {
@@ -249,9 +254,15 @@ func (a *applier) commit(s *Store) (done int, err error) {
 		s.fail(applyErr)
 		return done, applyErr
 	}
-	a.repr = nil // Pebble may have kept it
 	s.commits.Add(uint64(done))
 	return done, err
+}
+
+func (a *applier) bytes() (n int) {
+	for i := range a.records {
+		n += len(a.records[i].ops)
+	}
+	return n
 }
 
 // applyRepr applies operations, with room for a batch header before them, that end at an offset of the log.
