@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -33,6 +34,10 @@ type Cluster struct {
 	bus   *gossip.Bus
 	store *store
 	view  atomic.Pointer[View]
+	// nonce and started tell this process from others with the same node ID; withdrawn says that it gives way to one.
+	nonce     uint64
+	started   time.Time
+	withdrawn atomic.Bool
 
 	mu struct {
 		sync.Mutex
@@ -40,6 +45,7 @@ type Cluster struct {
 		// told is the version of this node's record that was announced last.
 		told     uint64
 		contacts map[slotmap.NodeID]*contact
+		watches  map[slotmap.NodeID]context.CancelFunc
 		// turn counts the texts made for nodes.conf; unsaved says that the newest is not there yet.
 		turn    uint64
 		unsaved bool
@@ -62,8 +68,9 @@ func Start(o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{o: o, log: o.Logger, store: st}
+	c := &Cluster{o: o, log: o.Logger, store: st, nonce: rand.Uint64() | 1, started: time.Now()}
 	c.mu.contacts = make(map[slotmap.NodeID]*contact)
+	c.mu.watches = make(map[slotmap.NodeID]context.CancelFunc)
 	if c.bus, err = gossip.Listen(c.busOptions()); err != nil {
 		_ = st.close()
 		return nil, err
@@ -72,6 +79,8 @@ func Start(o Options) (*Cluster, error) {
 	c.mu.table = c.restore(was, now())
 	if err = c.settleFirst(); err == nil {
 		c.bus.Handle(gossip.KindState, c.serveExchange)
+		c.bus.Handle(gossip.KindIdentity, c.serveIdentity)
+		c.Channel(gossip.KindWatch).Handle(serveWatch)
 		err = c.startGossip()
 	}
 	if err != nil {
@@ -105,7 +114,7 @@ func (c *Cluster) busOptions() gossip.BusOptions {
 		port = o.Port + busOffset
 	}
 	return gossip.BusOptions{
-		Bind: o.Bind, Port: port, Secret: o.Secret, Plain: o.Plain,
+		Bind: o.Bind, Port: port, Secret: o.Secret, TLS: o.TLS, Plain: o.Plain,
 		Network: o.Network, Logger: o.Logger,
 	}
 }
@@ -125,6 +134,8 @@ func (c *Cluster) restore(was *saved, now int64) *table {
 			self.Shard = slotmap.NewNodeID()
 		}
 	}
+	last := self
+	self.Nonce = c.nonce
 	// Versions go on from the clock; if that went back, reclaim corrects it.
 	self.Version = uint64(now)
 	t := newTable(self, c.o.Settings, now)
@@ -137,6 +148,7 @@ func (c *Cluster) restore(was *saved, now int64) *table {
 			}
 		}
 	}
+	t.wonder(&last)
 	c.announceAs(t)
 	return t
 }
@@ -247,6 +259,9 @@ func (c *Cluster) announce(n gossip.News) {
 func (c *Cluster) startGossip() error {
 	c.life.Lock()
 	defer c.life.Unlock()
+	if c.withdrawn.Load() || c.gossip.Load() != nil {
+		return nil
+	}
 	view := c.View()
 	c.mu.Lock()
 	timeout, version := c.mu.table.set.NodeTimeout, c.mu.table.me().Version
@@ -325,13 +340,14 @@ func (c *Cluster) merge(s *state, met bool) {
 	defer c.mu.Unlock()
 	t := c.mu.table
 	wasStored := t.peers[s.Sender] != nil && t.peers[s.Sender].stored
-	epoch := t.me().Epoch
+	epoch, known := t.me().Epoch, len(t.peers)
 	news := t.merge(s, met, now())
 	if len(news) == 0 && !wasStored {
 		return
 	}
 	t.judge(now())
-	if t.me().Epoch != epoch {
+	// New members are on disk before they are shown, too: a node that forgot them in a crash would be alone for good.
+	if t.me().Epoch != epoch || len(t.peers) != known {
 		_ = c.publish()
 	} else {
 		c.show()
@@ -370,7 +386,7 @@ func (c *Cluster) tick() {
 	t, at := c.mu.table, now()
 	for id, p := range t.peers {
 		switch {
-		case alive[id] && !p.answers:
+		case alive[id] && !p.answers && !p.refuses:
 			t.answered(id, at)
 		case !alive[id] && p.answers:
 			t.silent(id, at-silence)

@@ -98,6 +98,7 @@ func (c *Cluster) Reset(hard bool) error {
 	c.stopGossip()
 	err := c.change(func(t *table, now int64) error {
 		t.reset(hard, now)
+		c.withdrawn.Store(t.twins.lost)
 		clear(c.mu.contacts)
 		return nil
 	})

@@ -30,6 +30,11 @@ const (
 // this node started: this is how a restarted node rejoins, from whatever address. The caller holds mu.
 func (c *Cluster) keepContact(at int64) {
 	t := c.mu.table
+	c.doubt(at)
+	if t.twins.lost || t.unsure(at) {
+		return
+	}
+	c.keepWatch()
 	for id, k := range c.mu.contacts {
 		if t.peers[id] == nil {
 			delete(c.mu.contacts, id)

@@ -12,6 +12,9 @@ import (
 //   - The peer has failed (fail) when this node suspects it and, within a window of two node
 //     timeouts, a majority of the nodes that own slots have said that they suspect it.
 //
+// A node whose port refuses is suspected at once, since its process is gone; it may
+// be a restart, so that it has failed still takes the node timeout.
+//
 // Suspicions travel in the suspecting node's record, and are repeated while
 // they last, so a report of a node that is gone itself falls out of the window. Both flags go when the peer answers.
 
@@ -21,7 +24,8 @@ type liveness struct {
 	answers     bool
 	silentSince int64
 	lastAnswer  int64
-	suspected   bool
+	suspected   bool // silent for the node timeout
+	refuses     bool // its port does
 	failed      bool
 	// reports are the nodes that say they suspect this one, with the time of their word.
 	reports map[slotmap.NodeID]int64
@@ -65,6 +69,19 @@ func (t *table) silent(id slotmap.NodeID, since int64) {
 	}
 }
 
+// refused notes whether a peer's port refuses; it says whether that is new.
+func (t *table) refused(id slotmap.NodeID, yes bool, now int64) bool {
+	p := t.peers[id]
+	if p == nil || id == t.self || p.refuses == yes {
+		return false
+	}
+	p.refuses = yes
+	if yes {
+		t.silent(id, now)
+	}
+	return true
+}
+
 // detect moves every peer between its states; it says whether anything changed.
 func (t *table) detect(now int64) (changed bool) {
 	timeout := t.set.NodeTimeout.Milliseconds()
@@ -75,7 +92,7 @@ func (t *table) detect(now int64) (changed bool) {
 			continue
 		}
 		suspected := !p.answers && now-p.silentSince >= timeout
-		if suspected {
+		if suspected || p.refuses {
 			suspects = append(suspects, id)
 		}
 		changed = changed || suspected != p.suspected
@@ -83,7 +100,7 @@ func (t *table) detect(now int64) (changed bool) {
 	}
 	me := t.me()
 	if !slices.Equal(me.Suspects, suspects) || len(suspects) > 0 && now-t.up.reported >= timeout/reportAgain {
-		me.Suspects, t.up.reported = suspects, now
+		me.Suspects, t.up.reported, changed = suspects, now, true
 		t.touch()
 	}
 	return t.agree() || changed

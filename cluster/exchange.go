@@ -39,10 +39,15 @@ const (
 var (
 	errOther    = errors.New("another node lives there")
 	errStranger = errors.New("the node there does not know this one")
+
+	errWithdrawn = errors.New("another process runs with this node's ID")
 )
 
 // exchange speaks with the node at addr. expect is empty to meet whoever is there.
 func (c *Cluster) exchange(ctx context.Context, addr string, expect slotmap.NodeID) error {
+	if c.withdrawn.Load() {
+		return errWithdrawn
+	}
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
 	conn, err := c.bus.Dial(ctx, addr, gossip.KindState)
@@ -116,14 +121,34 @@ func (c *Cluster) answer(request []byte, local net.Addr) ([]byte, error) {
 	}
 	view := c.View()
 	switch {
-	case !meet && expected != view.self.ID:
+	case !meet && expected != view.self.ID || c.withdrawn.Load():
 		return []byte{statusOther}, nil
 	case !meet && view.Node(s.Sender) == nil:
 		return appendState([]byte{statusStranger}, c.ownState()), nil
 	}
 	c.learnIP(local)
-	c.merge(s, meet)
-	return append([]byte{statusOK}, c.encodeState()...), nil
+	return appendState([]byte{statusOK}, c.trade(s, meet)), nil
+}
+
+// trade takes in a caller's state and returns this node's. When another process was the caller's node
+// before, it is that one's record that the caller is told: it may still be there (twin.go).
+func (c *Cluster) trade(s *state, met bool) *state {
+	c.mu.Lock()
+	var before record
+	if p := c.mu.table.peers[s.Sender]; p != nil {
+		before = p.record
+	}
+	c.mu.Unlock()
+	c.merge(s, met)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	mine := c.mu.table.state()
+	for i, r := range mine.Records {
+		if r.ID == before.ID && r.Nonce != before.Nonce {
+			mine.Records[i] = before
+		}
+	}
+	return mine
 }
 
 func writeFrame(w io.Writer, b []byte) error {

@@ -21,7 +21,7 @@ const (
 
 // judge sets cluster_state; it says whether it changed. The state is ok while
 // every slot is owned by a node that has not failed (or full coverage is not
-// required) and this node reaches a majority of the slot owners.
+// required), this node reaches a majority of the slot owners, and no other process is this node (twin.go).
 func (t *table) judge(now int64) (changed bool) {
 	ok := t.covered()
 	if !t.majority() {
@@ -30,6 +30,7 @@ func (t *table) judge(now int64) (changed bool) {
 			t.up.minority = now
 		}
 	}
+	ok = ok && !t.twins.lost
 	if ok && !t.up.ok && t.mustWait(now) {
 		ok = false
 	}
@@ -39,7 +40,7 @@ func (t *table) judge(now int64) (changed bool) {
 }
 
 func (t *table) mustWait(now int64) bool {
-	if now-t.up.started < startDelay && t.unconfirmed() {
+	if now-t.up.started < startDelay && t.unconfirmed() || t.unsure(now) {
 		return true
 	}
 	rejoin := min(max(t.set.NodeTimeout.Milliseconds(), minRejoin), maxRejoin)

@@ -19,8 +19,9 @@ type Options struct {
 	Port, BusPort int
 	// Bind is the bind directive; the bus listens on the same addresses.
 	Bind []string
-	// Secret is cluster-bus-secret. Plain (cluster-bus-plaintext) allows a bus beyond loopback that nothing protects.
+	// Secret is cluster-bus-secret, TLS is tls-cluster. Plain (cluster-bus-plaintext) allows a bus beyond loopback that nothing protects.
 	Secret string
+	TLS    *gossip.TLS
 	Plain  bool
 	// Settings are those that can change later: see Cluster.Configure.
 	Settings Settings

@@ -23,6 +23,8 @@ type record struct {
 	BusPort  int
 	// Suspects are the nodes that it does not reach.
 	Suspects []slotmap.NodeID
+	// Nonce is of the process that made the record, 0 when not known.
+	Nonce uint64
 }
 
 func (r *record) claim() slotmap.Claim {
@@ -50,7 +52,7 @@ const (
 //
 //	format(1) sender(20) currentEpoch(uvarint) n(uvarint) n × ( length(uvarint) record )
 //	record: claim (slotmap.AppendClaim) version(uvarint) shard(20) ip(string) hostname(string)
-//	        port(uvarint) busport(uvarint) n(uvarint) n × suspect(20)
+//	        port(uvarint) busport(uvarint) n(uvarint) n × suspect(20) nonce(8, big endian)
 //	string: length(uvarint) bytes
 func appendState(b []byte, s *state) []byte {
 	b = append(b, stateFormat)
@@ -78,7 +80,7 @@ func appendRecord(b []byte, r *record) []byte {
 	for _, id := range r.Suspects {
 		b = id.Append(b)
 	}
-	return b
+	return binary.BigEndian.AppendUint64(b, r.Nonce)
 }
 
 func appendString(b []byte, s string) []byte {
@@ -197,6 +199,9 @@ func (d *decoder) record() (r record) {
 	}
 	for range n {
 		r.Suspects = append(r.Suspects, d.id())
+	}
+	if !d.bad && len(d.b) >= 8 {
+		r.Nonce = binary.BigEndian.Uint64(d.take(8))
 	}
 	return r
 }

@@ -5,7 +5,7 @@ import "github.com/cairndb/cairn/cluster/slotmap"
 // view makes the routing snapshot.
 func (t *table) view() *View {
 	v := &View{
-		enabled: true, up: t.up.ok, readsWhenDown: t.set.AllowReadsWhenDown,
+		enabled: true, up: t.up.ok, readsWhenDown: t.set.AllowReadsWhenDown && !t.twins.lost,
 		assigned: t.owners.Assigned(), currentEpoch: t.currentEpoch,
 	}
 	v.nodes = t.nodes()
@@ -45,7 +45,7 @@ func (t *table) nodes() []*Node {
 		n := &Node{
 			ID: id, IP: p.IP, Hostname: p.Hostname, Port: p.Port, BusPort: p.BusPort,
 			ShardID: p.Shard, Epoch: p.Epoch, Created: p.created,
-			Myself: id == t.self, Fail: p.failed, Suspected: p.suspected && !p.failed, Connected: p.answers || id == t.self,
+			Myself: id == t.self, Fail: p.failed, Suspected: (p.suspected || p.refuses) && !p.failed, Connected: p.answers || id == t.self,
 			PongReceived: p.lastAnswer,
 		}
 		if !n.Connected {

@@ -29,6 +29,7 @@ type table struct {
 	owners *slotmap.Map // the fold
 	set    Settings
 	up     health
+	twins  twins
 }
 
 // peer is one known node.
@@ -142,6 +143,7 @@ func (t *table) accept(r *record, now int64) bool {
 // restart, and ours must be made newer to replace it.
 func (t *table) reclaim(r *record) bool {
 	me := t.me()
+	t.wonder(r)
 	if r.Version < me.Version || r.Version == me.Version && r.Epoch == me.Epoch && slices.Equal(r.Slots, me.Slots) {
 		return false
 	}
@@ -290,6 +292,7 @@ func (t *table) reset(hard bool, now int64) {
 		me.ID, me.Shard = slotmap.NewNodeID(), slotmap.NewNodeID()
 		me.Epoch, t.currentEpoch = 0, 0
 		t.self = me.ID
+		t.twins = twins{asking: t.twins.asking}
 	}
 	t.peers = map[slotmap.NodeID]*peer{t.self: me}
 	clear(t.local)

@@ -16,7 +16,7 @@ var ErrDiskFull = errors.New("engine: the disk is full or nearly")
 
 // admission decides before any lock is taken whether a write may begin.
 type admission struct {
-	stalled  atomic.Bool // memtables or level 0 are too far behind
+	stalled  atomic.Bool // unsaved records, memtables or level 0 are too far behind
 	lowSpace atomic.Bool
 	mu       sync.Mutex
 	changed  chan struct{} // closed when stalled ends
@@ -147,13 +147,15 @@ func (s *Store) pollStall() bool {
 	a.l0.Store(int64(m.Levels[0].Sublevels))
 	// Once stalled, go on a little below the limit, so that it does not flutter.
 	tables, l0 := s.o.MemTables, int32(s.o.L0Sublevels)
+	unsaved := s.records.limit * 2 / 3
 	if a.stalled.Load() {
 		l0 -= l0 / 4
 		tables = max(1, tables-1)
+		unsaved -= unsaved / 8
 	}
 	// Bytes count, not tables: Pebble begins with small memtables and leaves them in its queue until they
 	// are worth a flush, so that many of them may wait with nothing being wrong.
-	stalled := m.MemTable.Size > uint64(tables)*uint64(s.o.MemTableBytes) || m.Levels[0].Sublevels >= l0
+	stalled := m.MemTable.Size > uint64(tables)*uint64(s.o.MemTableBytes) || m.Levels[0].Sublevels >= l0 || s.records.unsaved.Load() > unsaved
 	a.setStalled(stalled)
 	return stalled
 }

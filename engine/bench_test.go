@@ -95,7 +95,7 @@ func BenchmarkGet(b *testing.B) {
 			load(b, s, ks, make([]byte, 128))
 			must(b, s.Flush(b.Context()))
 			if !cached {
-				s.cache = recordCache{}
+				s.records = newRecordTable(0)
 			}
 			t := s.NewTxn()
 			reportCPU(b)

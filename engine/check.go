@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -48,8 +49,8 @@ func (r *Report) Err() error {
 	return fmt.Errorf("%w: %d problems:\n  %s", ErrCorrupt, r.ProblemCount, strings.Join(r.Problems, "\n  "))
 }
 
-// Check verifies the data folder of a store that is not open, without changing a byte of it. Of a store that
-// was killed it checks what was flushed, and that the log behind it can be read. The error is for
+// Check verifies the data folder of a store that is not open, without changing a byte of it: the log behind
+// what Pebble holds is replayed in memory. The error is for
 // what keeps it from checking; what it finds is in the report.
 func Check(ctx context.Context, dir string, o Options) (*Report, error) {
 	o.ReadOnly = true
@@ -89,7 +90,8 @@ type checker struct {
 	memory  [keys.Slots]keys.Counters
 	commits uint64
 
-	slot    int // the one being read, or -1
+	slot    int  // the one being read, or -1
+	unread  bool // it could not be read as a whole
 	stored  keys.Counters
 	counted map[uint8]*Counts
 	ids     map[uint64]bool // those that may have sub-keys; true for live ones
@@ -101,10 +103,16 @@ type checker struct {
 // start takes a snapshot and what memory says at that moment, and holds s.life afterwards.
 func (c *checker) start() error {
 	s := c.s
+	if err := s.drain(); err != nil { // most of it before the lock
+		return err
+	}
 	s.world.Lock()
 	defer s.world.Unlock()
 	if s.closed.Load() {
 		return ErrClosed
+	}
+	if err := s.drain(); err != nil {
+		return err
 	}
 	s.life.RLock()
 	c.snap = s.db.NewSnapshot()
@@ -113,7 +121,7 @@ func (c *checker) start() error {
 	c.from = s.log.Start()
 	c.commits = s.commits.Load()
 	for slot := range c.memory {
-		s.counters.stored(&c.memory[slot], uint16(slot), s.slots[slot].nextID, nil, false)
+		s.counters.stored(&c.memory[slot], uint16(slot), s.slots[slot].nextID.Load(), nil, false)
 	}
 	return nil
 }
@@ -137,7 +145,7 @@ func (c *checker) checkLog() error {
 		return err
 	}
 	defer cur.Close()
-	boundary := c.r.Applied <= c.from && !c.s.o.ReadOnly || c.r.Applied == c.from
+	boundary := c.r.Applied <= c.from
 	for cur.Offset() < c.r.LogEnd {
 		if err := c.ctx.Err(); err != nil {
 			return err
@@ -212,21 +220,41 @@ func (c *checker) checkRecord(rec *wal.Record) {
 	}
 }
 
-// checkStore reads every key.
+// checkStore reads every key. Behind what cannot be read it goes on with the next slot.
 func (c *checker) checkStore() error {
-	it, err := c.snap.NewIter(nil)
+	c.slot = -1
+	var gap unread
+	for from := 0; from <= keys.Slots; {
+		err := c.checkFrom(from, &gap)
+		if c.ctx.Err() != nil {
+			return c.ctx.Err()
+		}
+		if err == nil {
+			break
+		}
+		last := max(c.slot, from)
+		c.skipTo(last, &gap, err)
+		from = last + 1
+	}
+	gap.report(c.r)
+	c.endSlots(keys.Slots)
+	return nil
+}
+
+// checkFrom reads every key from a slot on.
+func (c *checker) checkFrom(from int, gap *unread) error {
+	it, err := c.snap.NewIter(&pebble.IterOptions{LowerBound: keys.AppendSlot(nil, from)})
 	if err != nil {
-		return storeError(err)
+		return err
 	}
 	defer it.Close()
 	total := c.s.db.Metrics().DiskSpaceUsage()
-	c.slot = -1
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
-			c.r.problem("store: after key %x: %v", it.Key(), err)
-			return nil
+			return err
 		}
+		gap.report(c.r)
 		c.r.Bytes += uint64(len(it.Key()) + len(v))
 		c.checkKey(it.Key(), v)
 		if c.r.Keys%1024 == 0 {
@@ -236,12 +264,47 @@ func (c *checker) checkStore() error {
 			c.s.progress("checking the store", min(c.r.Bytes, total), total)
 		}
 	}
-	if err := it.Error(); err != nil {
-		c.r.problem("store: %v", err)
-		return nil
+	return it.Error()
+}
+
+// skipTo notes that slot last could not be read, or only in part.
+func (c *checker) skipTo(last int, gap *unread, err error) {
+	if c.slot < last {
+		c.endSlots(min(last, keys.Slots))
 	}
-	c.endSlots(keys.Slots)
-	return nil
+	c.slot, c.unread = last, true
+	if gap.err == nil {
+		*gap = unread{first: last, err: err}
+	}
+	gap.last = last
+}
+
+// unread is a range of slots in which something could not be read.
+type unread struct {
+	first, last int
+	err         error
+}
+
+var tableName = regexp.MustCompile(`table (\d{6,})`)
+
+// report makes a problem of the range, if there is one, and ends it.
+func (u *unread) report(r *Report) {
+	if u.err == nil {
+		return
+	}
+	file := "a file of the store"
+	if m := tableName.FindStringSubmatch(u.err.Error()); m != nil {
+		file = "file " + m[1] + ".sst"
+	}
+	switch {
+	case u.first >= keys.Slots:
+		r.problem("the node's own records could not be read: %s is damaged", file)
+	case u.first == u.last:
+		r.problem("slot %d could not be read, or only in part: %s is damaged", u.first, file)
+	default:
+		r.problem("slots %d-%d could not be read, or only in part: %s is damaged", u.first, min(u.last, keys.Slots-1), file)
+	}
+	*u = unread{}
 }
 
 func (c *checker) checkKey(key, value []byte) {
@@ -287,7 +350,7 @@ func (c *checker) checkKey(key, value []byte) {
 
 func (c *checker) checkNodeKey(key, value []byte) {
 	switch string(key) {
-	case string(keys.AppliedKey), string(keys.SummaryKey):
+	case string(keys.AppliedKey), string(keys.ReachedDirectKey), string(keys.ReachedDrainKey), string(keys.SummaryKey):
 	case string(keys.DatabasesKey):
 		if _, err := decodeDBTable(value); err != nil {
 			c.r.problem("%v", err)
@@ -298,7 +361,7 @@ func (c *checker) checkNodeKey(key, value []byte) {
 }
 
 func (c *checker) beginSlot(slot int) {
-	c.slot = slot
+	c.slot, c.unread = slot, false
 	c.stored = keys.Counters{NextID: 1}
 	c.counted = map[uint8]*Counts{}
 	c.ids = map[uint64]bool{}
@@ -364,19 +427,19 @@ func (c *checker) checkExpiry(p keys.Parsed, at int64) {
 	}
 }
 
-// checkCache compares the record cache with the store, as long as nothing is written.
+// checkCache compares the record table with the store, as long as nothing is written.
 func (c *checker) checkCache(slot uint16, key, value []byte) {
 	var a arena
 	a.grow(0)
-	got, ok := c.s.cache.get(&a, key)
+	got, ok := c.s.records.get(&a, hashKey(key), key)
 	if ok && string(got) != string(value) && c.s.commits.Load() == c.commits {
-		c.r.problem("slot %d: the record cache differs from the store", slot)
+		c.r.problem("slot %d: the record table differs from the store", slot)
 	}
 }
 
 // endSlots compares the counters of the slot that was read, and those of the empty slots up to next.
 func (c *checker) endSlots(next int) {
-	if c.slot >= 0 {
+	if c.slot >= 0 && !c.unread {
 		c.compareCounters()
 	}
 	for slot := c.slot + 1; slot < next; slot++ {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,7 +12,7 @@ import (
 	wal "github.com/cairndb/cairn/engine/log"
 )
 
-// batchHeader is the length of what stands before the operations in a Pebble batch: sequence number and count. Pebble
+// batchHeader is what stands before the operations in a Pebble batch: sequence number and count. Pebble
 // patches it in place at commit, so it is no part of a record; the count stands before the operations as an uvarint.
 const batchHeader = 12
 
@@ -32,14 +31,13 @@ func (t *Txn) Commit() error {
 	return err
 }
 
-// commit makes the writes one record of the log and one batch of Pebble:
+// commit makes the writes one record of the log:
 //
 //	lock commit mutex
 //	  append the record to the log's buffer   (room on the disk is reserved here: an error means not applied)
-//	  stamp the offset behind it into the batch
-//	  apply the batch to the memtable
+//	  meta records go to the record table, what has to be in order at once to Pebble's memtable
+//	  publish: counters, slot offsets, expiries, reclaimer
 //	unlock
-//	publish: slot offsets, counters, cache, expiry heap, reclaimer
 //
 // The slots' write locks are held throughout, so nobody sees the parts come one by one.
 func (t *Txn) commit() error {
@@ -50,10 +48,7 @@ func (t *Txn) commit() error {
 	if s.following.Load() {
 		return ErrReplica
 	}
-	if t.batch == nil {
-		t.batch = s.db.NewBatch(pebble.WithMaxRetainedSizeBytes(4 << 20))
-	}
-	defer t.dropBatch()
+	defer t.dropBuffers()
 	kind := wal.KindBatch
 	if t.set.flush > 0 {
 		kind = wal.KindFlushAll
@@ -70,55 +65,63 @@ func (t *Txn) commit() error {
 	if err := t.encode(slots); err != nil {
 		return err
 	}
-	end, err := s.commitBatch(t.batch, kind, slots)
+	end, err := t.apply(kind, slots)
 	if err != nil {
 		return err
 	}
 	t.dependOn(end)
-	t.publish(end)
 	return nil
 }
 
-// dropBatch makes the batch ready for the next commit. A large one was handed over to Pebble.
-func (t *Txn) dropBatch() {
-	if t.batch.Len() > 1<<20 {
-		_ = t.batch.Close()
-		t.batch = nil
-		return
+// dropBuffers makes the buffers ready for the next commit, if they are of a usual size.
+func (t *Txn) dropBuffers() {
+	if cap(t.payload) > 4<<20 {
+		t.payload = nil
 	}
-	t.batch.Reset()
+	t.payload, t.count = t.payload[:0], 0
+	if t.direct != nil {
+		_ = t.direct.Close()
+		t.direct = nil
+	}
 }
 
-// commitBatch appends a record with the batch's operations to the log and applies it.
-func (s *Store) commitBatch(b *pebble.Batch, kind wal.Kind, slots []uint16) (Offset, error) {
-	repr := b.Repr() // before Apply, which empties a large batch
-	var count [binary.MaxVarintLen32]byte
-	n := binary.PutUvarint(count[:], uint64(b.Count()))
-
+// apply appends a record with the payload to the log, and applies it.
+func (t *Txn) apply(kind wal.Kind, slots []uint16) (Offset, error) {
+	s := t.s
+	var count [binary.MaxVarintLen64]byte
+	n := binary.PutUvarint(count[:], t.count)
+	if kind == wal.KindFlushAll {
+		s.drains.batch.Lock()
+		defer s.drains.batch.Unlock()
+	}
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
-	end, err := s.log.Append(kind, slots, count[:n], repr[batchHeader:])
+	end, err := s.log.Append(kind, slots, count[:n], t.payload)
 	if err != nil {
 		return 0, s.logError(err)
 	}
-	if err := s.applyAt(b, end); err != nil {
-		err = fmt.Errorf("%w: %w", ErrUncertain, err)
-		s.fail(err)
-		return 0, err
+	if t.direct != nil {
+		if err := s.applyDirect(t.direct, end); err != nil {
+			return 0, err
+		}
 	}
 	s.commits.Add(1)
+	t.publish(end)
+	s.noteWrites()
 	return end, nil
 }
 
-// applyAt stamps the applied offset into the batch and applies it.
-func (s *Store) applyAt(b *pebble.Batch, end Offset) error {
-	op := b.SetDeferred(len(keys.AppliedKey), 8)
-	copy(op.Key, keys.AppliedKey)
-	binary.BigEndian.PutUint64(op.Value, end)
-	if err := op.Finish(); err != nil {
-		return err
+// applyDirect applies what goes to Pebble at once, of records that end at an offset. Under the commit mutex.
+func (s *Store) applyDirect(b *pebble.Batch, end Offset) error {
+	err := stampOffset(b, keys.ReachedDirectKey, end)
+	if err == nil {
+		err = s.db.Apply(b, pebble.NoSync)
 	}
-	return s.db.Apply(b, pebble.NoSync)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrUncertain, storeError(err))
+		s.fail(err)
+	}
+	return err
 }
 
 // logError translates an error of Append: nothing was appended.
@@ -129,12 +132,18 @@ func (s *Store) logError(err error) error {
 	return fmt.Errorf("%w: %w", ErrReadOnly, err)
 }
 
-// encode writes the ops that count, and the counters of the slots that they change, into the batch.
+// encode writes the ops that count, and the counters of the slots that they change, into the payload.
 func (t *Txn) encode(slots []uint16) error {
-	b := t.batch
-	for _, at := range t.sorted() {
-		if err := encodeOp(b, &t.set.ops[at.index]); err != nil {
-			return err
+	for i := t.set.flush; i < len(t.set.ops); i++ {
+		o := &t.set.ops[i]
+		if o.superseded {
+			continue
+		}
+		t.log(o.kind, o.key, o.val)
+		if !o.meta {
+			if err := encodeOp(t.directBatch(), o); err != nil {
+				return storeError(err)
+			}
 		}
 	}
 	if t.set.flush > 0 {
@@ -147,48 +156,44 @@ func (t *Txn) encode(slots []uint16) error {
 		if !ts.changed() {
 			continue
 		}
-		t.s.counters.stored(&stored, ts.slot, t.s.slots[ts.slot].nextID, ts.deltas, false)
-		if err := t.encodeCounters(ts.slot, &stored); err != nil {
-			return err
-		}
+		t.s.counters.stored(&stored, ts.slot, t.s.slots[ts.slot].nextID.Load(), ts.deltas, false)
+		t.encodeCounters(ts.slot, &stored)
 	}
 	t.dbBuf = stored.DBs
 	return nil
 }
 
-// orderedOp is an op with the first bytes of its key: slot, kind and most of the hash.
-type orderedOp struct {
-	prefix uint64
-	index  int32
+// directBatch is for what goes to Pebble at once: kinds of keys that are walked in order.
+func (t *Txn) directBatch() *pebble.Batch {
+	if t.direct == nil {
+		t.direct = t.s.db.NewBatch()
+	}
+	return t.direct
 }
 
-// sorted lists the ops that count in the order of their keys, so that the memtable finds the place of each near that of
-// the one before (a quarter less CPU for a group of 800). Each key has one op, so their order means nothing, unless a range is deleted.
-func (t *Txn) sorted() []orderedOp {
-	list, ranges := t.order[:0], false
-	for i := t.set.flush; i < len(t.set.ops); i++ {
-		o := &t.set.ops[i]
-		if o.superseded {
-			continue
-		}
-		ranges = ranges || o.kind == opDeleteRange
-		at := orderedOp{index: int32(i)}
-		if len(o.key) >= 8 {
-			at.prefix = binary.BigEndian.Uint64(o.key)
-		}
-		list = append(list, at)
+// log appends an operation to the payload as it stands in a Pebble batch: kind, key, value.
+func (t *Txn) log(kind opKind, key, val []byte) {
+	b := append(t.payload, batchKinds[kind])
+	b = binary.AppendUvarint(b, uint64(len(key)))
+	b = append(b, key...)
+	if kind != opDelete {
+		b = binary.AppendUvarint(b, uint64(len(val)))
+		b = append(b, val...)
 	}
-	if !ranges {
-		slices.SortFunc(list, func(a, b orderedOp) int { return cmp.Compare(a.prefix, b.prefix) })
-	}
-	t.order = list
-	return list
+	t.payload = b
+	t.count++
 }
 
-func (t *Txn) encodeCounters(slot uint16, c *keys.Counters) error {
+var batchKinds = [...]byte{
+	opSet:         byte(pebble.InternalKeyKindSet),
+	opDelete:      byte(pebble.InternalKeyKindDelete),
+	opDeleteRange: byte(pebble.InternalKeyKindRangeDelete),
+}
+
+func (t *Txn) encodeCounters(slot uint16, c *keys.Counters) {
 	t.keyBuf = keys.AppendCounters(t.keyBuf[:0], slot)
 	t.valBuf = c.Append(t.valBuf[:0])
-	return t.batch.Set(t.keyBuf, t.valBuf, nil)
+	t.log(opSet, t.keyBuf, t.valBuf)
 }
 
 func encodeOp(b *pebble.Batch, o *op) error {
@@ -212,36 +217,40 @@ func encodeOp(b *pebble.Batch, o *op) error {
 // something, and rewrites the counters, since ids must not come back.
 func (t *Txn) encodeFlushAll() error {
 	s := t.s
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
 	var stored keys.Counters
 	for slot := range keys.Slots {
 		ts := t.touched.peek(uint16(slot))
-		full := len(s.counters.slots[slot]) > 0 || s.reclaims.has(uint16(slot))
+		// A slot without keys may still have in Pebble what was deleted in the record table only.
+		full := len(s.counters.slots[slot]) > 0 || s.reclaims.has(uint16(slot)) || s.records.slots[slot].any()
 		if ts == nil && !full {
 			continue
 		}
 		if full {
 			t.touched.at(uint16(slot))
-			if err := t.batch.DeleteRange(keys.AppendSlot(nil, slot), keys.AppendSlot(nil, slot+1), nil); err != nil {
-				return err
+			from, to := keys.AppendSlot(nil, slot), keys.AppendSlot(nil, slot+1)
+			t.log(opDeleteRange, from, to)
+			if err := t.directBatch().DeleteRange(from, to, nil); err != nil {
+				return storeError(err)
 			}
 		}
 		var deltas []delta
 		if ts = t.touched.peek(uint16(slot)); ts != nil {
 			deltas = ts.deltas
 		}
-		s.counters.stored(&stored, uint16(slot), s.slots[slot].nextID, deltas, true)
-		if err := t.encodeCounters(uint16(slot), &stored); err != nil {
-			return err
-		}
+		s.counters.stored(&stored, uint16(slot), s.slots[slot].nextID.Load(), deltas, true)
+		t.encodeCounters(uint16(slot), &stored)
 	}
 	return nil
 }
 
-// publish makes what was committed known to everything that lives in memory.
+// publish makes what was committed known to everything that lives in memory. Under the commit mutex.
 func (t *Txn) publish(end Offset) {
 	s := t.s
 	if t.set.flush > 0 {
-		s.cache.reset()
+		s.drains.flushes++
+		s.records.reset()
 		s.expiries.clear()
 	}
 	if t.locks.world {
@@ -252,31 +261,39 @@ func (t *Txn) publish(end Offset) {
 		switch {
 		case o.superseded:
 		case o.meta && o.kind == opSet:
-			s.cache.set(o.key, o.val)
+			s.records.put(o.slot, o.hash, o.key, o.val)
 		case o.meta:
-			s.cache.set(o.key, nil)
+			s.records.put(o.slot, o.hash, o.key, nil)
 		case o.kind == opSet && len(o.key) > 2 && o.key[2] == byte(keys.KindGarbage):
 			s.reclaims.add(o.slot)
 		}
 	}
-	s.counters.mu.Lock()
-	for i := range t.touched.list {
-		ts := &t.touched.list[i]
-		if t.set.flush > 0 {
-			s.counters.clear(ts.slot)
-		}
-		for _, d := range ts.deltas {
-			if d.keys != 0 || d.expires != 0 || d.bytes != 0 {
-				s.counters.add(ts.slot, d)
-			}
-		}
-	}
-	s.counters.mu.Unlock()
+	t.publishCounters()
 	for i := range t.touched.list {
 		ts := &t.touched.list[i]
 		s.slots[ts.slot].offset = end
 		if ts.earliest != 0 {
 			s.expiries.lower(ts.slot, ts.earliest)
+		}
+	}
+}
+
+func (t *Txn) publishCounters() {
+	s := t.s
+	s.counters.mu.Lock()
+	defer s.counters.mu.Unlock()
+	for i := range t.touched.list {
+		ts := &t.touched.list[i]
+		if t.set.flush > 0 {
+			s.counters.clear(ts.slot)
+		}
+		if t.set.flush > 0 || ts.changed() {
+			s.records.countersChanged(ts.slot)
+		}
+		for _, d := range ts.deltas {
+			if d.keys != 0 || d.expires != 0 || d.bytes != 0 {
+				s.counters.add(ts.slot, d)
+			}
 		}
 	}
 }

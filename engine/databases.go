@@ -104,7 +104,7 @@ func (s *Store) Databases() int { return s.o.Databases }
 func (t *Txn) setTable(next *dbTable) {
 	next.changed = true
 	prev := t.s.dbs.Load()
-	t.set.add(op{kind: opSet, key: keys.DatabasesKey, val: next.encode(), undo: prev})
+	t.set.add(op{kind: opSet, hash: hashKey(keys.DatabasesKey), key: keys.DatabasesKey, val: next.encode(), undo: prev})
 	t.s.dbs.Store(next.index())
 }
 

@@ -9,8 +9,9 @@ import (
 	"github.com/cairndb/cairn/engine/keys"
 )
 
-// Digest returns a hash of everything stored, but for what belongs to this node alone, and the offset at which it was
-// taken: two stores with the same log up to that offset have the same digest.
+// Digest returns a hash of everything stored, but for what belongs to this node alone and for counters, which follow from
+// the rest, and the offset at which it was taken: two stores with the same log up to that offset have the same digest. It is
+// for tests and for comparing copies: writes wait while unsaved records are handed to Pebble.
 func (s *Store) Digest(ctx context.Context) (sum string, at Offset, err error) {
 	s.world.Lock()
 	if s.closed.Load() {
@@ -18,11 +19,15 @@ func (s *Store) Digest(ctx context.Context) (sum string, at Offset, err error) {
 		return "", 0, ErrClosed
 	}
 	s.life.RLock()
+	defer s.life.RUnlock()
+	err = s.drain()
 	snap := s.db.NewSnapshot()
 	at = s.log.End()
 	s.world.Unlock()
-	defer s.life.RUnlock()
 	defer snap.Close()
+	if err != nil {
+		return "", 0, err
+	}
 	it, err := snap.NewIter(nil)
 	if err != nil {
 		return "", 0, storeError(err)
@@ -31,7 +36,7 @@ func (s *Store) Digest(ctx context.Context) (sum string, at Offset, err error) {
 	h := sha256.New()
 	n := 0
 	for ok := it.First(); ok; ok = it.Next() {
-		if string(it.Key()) == string(keys.AppliedKey) || string(it.Key()) == string(keys.SummaryKey) {
+		if p, ok := keys.Parse(it.Key()); ok && p.Kind == keys.KindCounters || !ok && string(it.Key()) != string(keys.DatabasesKey) {
 			continue
 		}
 		v, err := it.ValueAndErr()

@@ -3,14 +3,16 @@
 //
 // Invariants:
 //
-//  1. Nothing changes the store but a record of the log. A record is appended to the log's buffer and
-//     applied to Pebble under one mutex, so that both have the same order, and Pebble holds with each batch
-//     the log offset behind it (the applied offset).
-//  2. Pebble has no log of its own: after a crash it is what it last flushed, and the records behind
-//     the applied offset found there are applied again. The log is synced before each write to Pebble's
+//  1. Nothing changes the store but a record of the log. A record is appended to the log's buffer and applied under one
+//     mutex, so that both have the same order.
+//  2. Meta records are applied to the record table, everything else to Pebble's memtable. The drainer brings the table's records into
+//     Pebble, and then stamps the applied offset there: all of the log up to it is in Pebble, and any part of what follows may be.
+//  3. Pebble has no log of its own: after a crash it is what it last flushed, and the records behind
+//     the applied offset found there are applied again. Records hold absolute values, so it does not matter
+//     which of them were there already. The log is synced before each write to Pebble's
 //     MANIFEST, so that Pebble is never ahead of the log.
-//  3. Whatever belongs to a slot (records, sub-keys, expiry index, counters) changes under the slot's
-//     write lock only, in one batch.
+//  4. Whatever belongs to a slot (records, sub-keys, expiry index, counters) changes under the slot's
+//     write lock only, in one record.
 //
 // The order of locks stands in locks.go.
 package engine

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,8 @@ func (s *Store) PauseExpire(until time.Time) { s.expiries.paused.Store(until.Uni
 const (
 	expirePoll  = 100 * time.Millisecond
 	expireBatch = 128
+	// troublePause is how long a slot is left alone in which something could not be read.
+	troublePause = time.Minute
 )
 
 // runExpirer deletes expired keys, a bounded batch of one slot at a time.
@@ -117,23 +120,31 @@ func (s *Store) expireSlot(t *Txn, slot uint16) (more bool, err error) {
 			break
 		}
 		n++
-		if err = t.expireEntry(p); err != nil {
-			break
+		if entryErr := t.expireEntry(p); entryErr != nil {
+			n--
+			err = s.skipped(entryErr)
 		}
 	}
-	if closeErr := it.Close(); err == nil && closeErr != nil {
+	if closeErr := it.Close(); closeErr != nil {
 		err = storeError(closeErr)
 	}
 	if err != nil {
-		t.Discard()
-		return false, err
+		earliest = now + troublePause.Milliseconds()
 	}
 	s.expiries.earliest[slot].Store(earliest)
 	if err := t.Commit(); err != nil {
 		s.expiries.lower(slot, now-1)
 		return false, err
 	}
-	return n == expireBatch, nil
+	return n == expireBatch && err == nil, err
+}
+
+// skipped counts a record that could not be read; background work goes on with the others.
+func (s *Store) skipped(err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		s.corruptRecords.Add(1)
+	}
+	return err
 }
 
 // expireEntry deletes the key of an index entry, if it has that expiry.
@@ -178,7 +189,7 @@ func (s *Store) warmExpired(slot uint16) {
 			continue
 		}
 		key := keys.AppendMeta(nil, slot, p.DB, p.Name)
-		if s.cache.has(key) {
+		if s.records.has(hashKey(key), key) {
 			continue
 		}
 		if _, closer, err := s.read(key); err == nil && closer != nil {

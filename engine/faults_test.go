@@ -435,6 +435,9 @@ func TestDamage(t *testing.T) {
 		if bad == 0 || good == 0 {
 			t.Errorf("%d keys are unreadable, %d are fine", bad, good)
 		}
+		if r == nil || r.ProblemCount != 1 || !strings.Contains(r.Problems[0], "could not be read") || r.Keys < uint64(good)/2 {
+			t.Errorf("of %d keys that are fine Check has read %+v", good, r)
+		}
 	})
 	// Pebble takes a damaged record of the MANIFEST for its end. An older version of the store is
 	// no harm as long as the log still has what follows; otherwise the start must fail.
@@ -463,6 +466,9 @@ func TestWrongAppliedOffset(t *testing.T) {
 			mem := vfs.NewMem()
 			s := openTest(t, "d", testOptions(mem))
 			fill(t, s, 10)
+			if err := s.drain(); err != nil {
+				t.Fatal(err)
+			}
 			applied, err := s.appliedOffset(false)
 			if err != nil {
 				t.Fatal(err)

@@ -27,7 +27,7 @@ import (
 //     here takes a while, so that it does not spin.
 type storeFS struct {
 	vfs.FS
-	log     *wal.Log
+	log     *wal.Log // nil when the store is opened for reading only
 	ballast string
 	// full is set when a write found the disk full, until the space guard sees room again.
 	full atomic.Bool
@@ -119,7 +119,7 @@ func (fs *storeFS) Unwrap() vfs.FS { return fs.FS }
 
 // syncLog makes the log durable. While the log waits for room on the disk, so does Pebble's flush.
 func (fs *storeFS) syncLog() error {
-	for {
+	for fs.log != nil {
 		err := fs.log.Sync()
 		if !errors.Is(err, wal.ErrStalled) {
 			return err
@@ -130,6 +130,7 @@ func (fs *storeFS) syncLog() error {
 		case <-time.After(errorPause):
 		}
 	}
+	return nil
 }
 
 type guardedFile struct {

@@ -135,12 +135,12 @@ func Rewind(dir string, to Offset, o Options) error {
 	if err != nil {
 		return err
 	}
-	applied := s.recovery.From
+	reached := s.reached
 	if err := s.Close(); err != nil {
 		return err
 	}
-	if applied > to {
-		return fmt.Errorf("%w: it has %d, the offset is %d", ErrAhead, applied, to)
+	if reached > to {
+		return fmt.Errorf("%w: it has %d, the offset is %d", ErrAhead, reached, to)
 	}
 	return wal.Rewind(o.FS.PathJoin(dir, logFolder), to, wal.Options{FS: o.FS, SegmentSize: o.LogSegmentBytes, Logger: o.Logger})
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cairndb/cairn/engine/keys"
 )
@@ -11,9 +12,10 @@ import (
 //
 //	world  (shared by whoever locks slots, exclusive for what touches everything)
 //	slots, ascending
+//	drains.turn, then drains.batch (the drainer's; FLUSHALL takes the second, too)
 //	commit mutex
 //	life   (shared by reads that hold no slot lock, exclusive for Close)
-//	counters.mu, reclaims.mu, admission.mu: leaves, nothing is taken under them
+//	counters.mu, reclaims.mu, admission.mu, the record table's shards: leaves, nothing is taken under them
 //
 // TryLock never waits, so it may be called in any order. No lock is held while
 // waiting for a stall (Store.AdmitWrite comes before) or for a sync (WaitStable comes after).
@@ -23,8 +25,8 @@ type slotState struct {
 	mu sync.RWMutex
 	// offset is the log offset that a reader of the slot depends on.
 	offset Offset
-	// nextID is the id that the next large value gets.
-	nextID uint64
+	// nextID is the id that the next large value gets. The drainer reads it without the lock.
+	nextID atomic.Uint64
 	// nextIDAtOpen is what nextID was when the store was opened.
 	nextIDAtOpen uint64
 }

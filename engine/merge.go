@@ -8,7 +8,7 @@ import (
 )
 
 // mergedIter walks the stored keys of a range as a transaction sees them: what it has
-// written itself covers what is stored.
+// written itself, and what Pebble does not have yet, covers what is stored.
 type mergedIter struct {
 	it   *pebble.Iterator // nil after a FLUSHALL of the transaction
 	itOK bool
@@ -17,27 +17,43 @@ type mergedIter struct {
 	cur  *op   // nil when the current entry is it's
 }
 
-// newMergedIter opens an iterator over lower to upper (exclusive). t may be nil.
+// newMergedIter opens an iterator over the sub-keys from lower to upper (exclusive).
 func (s *Store) newMergedIter(t *Txn, lower, upper []byte) (*mergedIter, error) {
 	m := &mergedIter{}
-	if t == nil || t.set.flush == 0 {
+	if t.set.flush == 0 {
 		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 		if err != nil {
 			return nil, storeError(err)
 		}
 		m.it = it
 	}
-	if t == nil {
-		return m, nil
-	}
+	m.own = t.writesIn(nil, lower, upper)
+	slices.SortFunc(m.own, compareOps)
+	return m, nil
+}
+
+func compareOps(a, b *op) int { return bytes.Compare(a.key, b.key) }
+
+// writesIn appends the transaction's writes of single keys from lower to upper (exclusive).
+func (t *Txn) writesIn(dst []*op, lower, upper []byte) []*op {
 	for i := t.set.flush; i < len(t.set.ops); i++ {
 		o := &t.set.ops[i]
 		if !o.superseded && o.kind <= opDelete && bytes.Compare(o.key, lower) >= 0 && bytes.Compare(o.key, upper) < 0 {
+			dst = append(dst, o)
+		}
+	}
+	return dst
+}
+
+// cover puts writes over what is stored. Of two with one key the later one counts.
+func (m *mergedIter) cover(writes []*op) {
+	slices.SortStableFunc(writes, compareOps)
+	m.own = writes[:0]
+	for i, o := range writes {
+		if i+1 == len(writes) || !bytes.Equal(o.key, writes[i+1].key) {
 			m.own = append(m.own, o)
 		}
 	}
-	slices.SortFunc(m.own, func(a, b *op) int { return bytes.Compare(a.key, b.key) })
-	return m, nil
 }
 
 func (m *mergedIter) seek(key []byte) bool {

@@ -282,6 +282,21 @@ func (mt *modelTest) group() {
 		return
 	}
 	mt.fatal(mt.tx.Commit())
+	mt.drain()
+}
+
+// drain brings, now and then, some or all of what was written into Pebble.
+func (mt *modelTest) drain() {
+	switch mt.rng.IntN(20) {
+	case 0:
+		mt.fatal(mt.s.drain())
+	case 1:
+		r := mt.s.records
+		mt.s.commitMu.Lock()
+		r.hot = append(r.hot[:0], r.dirty[:mt.rng.IntN(len(r.dirty)+1)]...)
+		mt.s.commitMu.Unlock()
+		mt.fatal(mt.s.drainHot())
+	}
 }
 
 // compareCounts compares the transaction's DBSIZE with the model, as far as nothing has expired.

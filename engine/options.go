@@ -19,7 +19,8 @@ type Options struct {
 	FS vfs.FS
 	// CacheBytes is the size of Pebble's block cache; memtables are taken from it, too.
 	CacheBytes int64
-	// RecordCacheBytes is the size of the record cache; negative for none.
+	// RecordCacheBytes is the size of the record table, which holds records that were read lately, and those that were written and
+	// are not in Pebble yet. Small sizes are raised to what the latter need.
 	RecordCacheBytes int64
 	// MemTableBytes is the size of a memtable. It bounds, with MemTables, the log that a start replays.
 	MemTableBytes int64
@@ -133,9 +134,8 @@ func (o Options) MemoryBudget() int64 {
 	}
 	// Memtables are reserved in the block cache: what exceeds it comes on top.
 	mem := max(o.CacheBytes, int64(o.MemTables+2)*o.MemTableBytes)
-	if o.RecordCacheBytes > 0 {
-		mem += max(o.RecordCacheBytes, minRecordCache)
-	}
+	mem += max(o.RecordCacheBytes, minRecordTable)
+	mem += 2 * o.MemTableBytes // batches on their way from the record table
 	const fixed, perCompaction = 16 << 20, 8 << 20
 	return mem + fixed + int64(o.Compactions)*perCompaction
 }

@@ -32,14 +32,14 @@ var comparer = func() *pebble.Comparer {
 func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 	o := &s.o
 	po := &pebble.Options{
-		FS:                 fs,
-		Comparer:           comparer,
-		FormatMajorVersion: pebble.FormatNewest,
-		DisableWAL:         true,
-		ReadOnly:           o.ReadOnly,
-		CacheSize:          o.CacheBytes,
-		MaxOpenFiles:       o.MaxOpenFiles,
-		MemTableSize:       uint64(o.MemTableBytes),
+		FS:                          fs,
+		Comparer:                    comparer,
+		FormatMajorVersion:          pebble.FormatNewest,
+		DisableWAL:                  true,
+		DisableAutomaticCompactions: o.ReadOnly,
+		CacheSize:                   o.CacheBytes,
+		MaxOpenFiles:                o.MaxOpenFiles,
+		MemTableSize:                uint64(o.MemTableBytes),
 		// Admission control stops writers before Pebble would, which waits under locks.
 		MemTableStopWritesThreshold: 2*o.MemTables + 8,
 		L0StopWritesThreshold:       10 * o.L0Sublevels,

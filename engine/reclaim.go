@@ -64,29 +64,49 @@ func (s *Store) runReclaimer() {
 	defer tick.Stop()
 	t := s.NewTxn()
 	s.findGarbage()
+	var rest reclaimRest
 	for {
 		select {
 		case <-s.stop:
 			return
 		case <-tick.C:
 		}
+		rest.end(s, time.Now())
 		for s.mayReclaim() {
 			slot, ok := s.reclaims.take()
 			if !ok {
 				break
 			}
 			if err := s.reclaimSlot(t, slot); err != nil {
-				s.reclaims.add(slot)
+				rest.slots = append(rest.slots, slot)
 				s.o.Logger.Warn("store: reclaiming", "slot", slot, "err", err)
-				break
 			}
 		}
-		if db, ok := s.dbs.Load().anyDirty(); ok && s.mayReclaim() {
+		if db, ok := s.dbs.Load().anyDirty(); ok && !rest.database && s.mayReclaim() {
 			if err := s.reclaimDB(t, db); err != nil {
+				rest.database = true
 				s.o.Logger.Warn("store: removing a flushed database", "db", db, "err", err)
 			}
 		}
 	}
+}
+
+// reclaimRest is what the reclaimer leaves alone for troublePause, because something there could not be read.
+type reclaimRest struct {
+	slots    []uint16
+	database bool
+	until    time.Time
+}
+
+// end takes everything up again when the pause is over.
+func (r *reclaimRest) end(s *Store, now time.Time) {
+	if now.Before(r.until) {
+		return
+	}
+	for _, slot := range r.slots {
+		s.reclaims.add(slot)
+	}
+	*r = reclaimRest{until: now.Add(troublePause)}
 }
 
 func (s *Store) mayReclaim() bool {
@@ -130,14 +150,14 @@ func (s *Store) reclaimSlot(t *Txn, slot uint16) error {
 			s.reclaims.add(slot)
 			return nil
 		}
-		if err := s.reclaimID(t, slot, id); err != nil {
-			return err
+		if idErr := s.reclaimID(t, slot, id); idErr != nil {
+			err = s.skipped(idErr)
 		}
 	}
-	if len(dead) == deadBatch {
+	if len(dead) == deadBatch && err == nil {
 		s.reclaims.add(slot)
 	}
-	return nil
+	return err
 }
 
 const deadBatch = 1024
@@ -198,7 +218,7 @@ func (s *Store) reclaimID(t *Txn, slot uint16, id uint64) error {
 }
 
 // reclaimDB removes the keys of a flushed database slot by slot, and gives its number free once none is left.
-func (s *Store) reclaimDB(t *Txn, db uint8) error {
+func (s *Store) reclaimDB(t *Txn, db uint8) (err error) {
 	for slot := range uint16(keys.Slots) {
 		for {
 			s.counters.mu.Lock()
@@ -208,16 +228,19 @@ func (s *Store) reclaimDB(t *Txn, db uint8) error {
 				break
 			}
 			if !s.mayReclaim() {
-				return nil
-			}
-			n, err := s.reclaimDBSlot(t, db, slot)
-			if err != nil {
 				return err
+			}
+			n, slotErr := s.reclaimDBSlot(t, db, slot)
+			if slotErr != nil {
+				err = slotErr // the other slots go on
 			}
 			if n == 0 {
 				break
 			}
 		}
+	}
+	if err != nil {
+		return err
 	}
 	t.LockWorld()
 	defer t.Discard()
@@ -232,21 +255,13 @@ func (s *Store) reclaimDB(t *Txn, db uint8) error {
 
 // reclaimDBSlot deletes a batch of a flushed database's keys in a slot.
 func (s *Store) reclaimDBSlot(t *Txn, db uint8, slot uint16) (n int, err error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: keys.AppendKind(nil, slot, keys.KindMeta),
-		UpperBound: keys.AppendKindEnd(nil, slot, keys.KindMeta),
-	})
-	if err != nil {
-		return 0, storeError(err)
-	}
+	w := &walker{s: s, db: db}
 	var names [][]byte
-	for ok := it.First(); ok && len(names) < flushBatch; ok = it.Next() {
-		if p, ok := keys.Parse(it.Key()); ok && p.DB == db {
-			names = append(names, append([]byte(nil), p.Name...))
-		}
+	for ok := w.seek(slot, 0); ok && len(names) < flushBatch; ok = w.next() {
+		names = append(names, append([]byte(nil), w.p.Name...))
 	}
-	if err := it.Close(); err != nil {
-		return 0, storeError(err)
+	if w.close(); w.err != nil {
+		return 0, w.err
 	}
 	t.Lock([]uint16{slot}, true)
 	if !s.dbs.Load().dirty[db] {
@@ -254,10 +269,14 @@ func (s *Store) reclaimDBSlot(t *Txn, db uint8, slot uint16) (n int, err error) 
 		return 0, nil
 	}
 	for _, name := range names {
-		if _, err := t.Delete(Key{Slot: slot, DB: db, Name: name}); err != nil {
-			t.Discard()
-			return 0, err
+		if _, nameErr := t.Delete(Key{Slot: slot, DB: db, Name: name}); nameErr != nil {
+			err = s.skipped(nameErr)
+		} else {
+			n++
 		}
 	}
-	return len(names), t.Commit()
+	if commitErr := t.Commit(); commitErr != nil {
+		return 0, commitErr
+	}
+	return n, err
 }

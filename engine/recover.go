@@ -21,12 +21,13 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.recovery.From = applied
-	// Opened for reading only, nothing can be replayed: whoever reads (Check) sees the store as it was flushed.
-	if !s.o.ReadOnly {
-		if err := s.replay(applied); err != nil {
-			return err
-		}
+	if s.reached, err = s.reachedOffset(applied); err != nil {
+		return err
 	}
+	if err := s.replay(applied); err != nil {
+		return err
+	}
+	s.drains.drained.Store(s.log.End())
 	if err := s.loadTable(); err != nil {
 		return err
 	}
@@ -43,11 +44,28 @@ func (s *Store) recover() error {
 	return nil
 }
 
+// reachedOffset is behind every record of which Pebble may hold a part. The two kinds of batches that write ahead of
+// the applied offset have a key each, since they may overtake one another.
+func (s *Store) reachedOffset(applied Offset) (Offset, error) {
+	for _, key := range [][]byte{keys.ReachedDirectKey, keys.ReachedDrainKey} {
+		off, err := s.storedOffset(key, false)
+		if err != nil {
+			return 0, err
+		}
+		applied = max(applied, off)
+	}
+	return applied, nil
+}
+
 // appliedOffset reads the applied offset: of all that is visible, or of what is durable.
 func (s *Store) appliedOffset(durable bool) (Offset, error) {
+	return s.storedOffset(keys.AppliedKey, durable)
+}
+
+func (s *Store) storedOffset(key []byte, durable bool) (Offset, error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound:                keys.AppliedKey,
-		UpperBound:                append(append([]byte(nil), keys.AppliedKey...), 0),
+		LowerBound:                key,
+		UpperBound:                append(append([]byte(nil), key...), 0),
 		OnlyReadGuaranteedDurable: durable,
 	})
 	if err != nil {
@@ -65,7 +83,7 @@ func (s *Store) appliedOffset(durable bool) (Offset, error) {
 		return 0, storeError(err)
 	}
 	if len(v) != 8 {
-		return 0, fmt.Errorf("%w: applied offset of %d bytes", ErrCorrupt, len(v))
+		return 0, fmt.Errorf("%w: a log offset of %d bytes", ErrCorrupt, len(v))
 	}
 	return binary.BigEndian.Uint64(v), nil
 }
@@ -142,7 +160,13 @@ func (r *replayer) apply() error {
 	if r.end == 0 {
 		return nil
 	}
-	err := r.s.applyRepr(r.repr, r.count, r.end)
+	b := r.s.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	binary.LittleEndian.PutUint32(r.repr[8:], uint32(r.count))
+	if err := b.SetRepr(r.repr); err != nil {
+		return storeError(err)
+	}
+	err := r.s.applyAt(b, r.end)
 	*r = replayer{s: r.s} // Pebble may have kept the bytes
 	return err
 }
@@ -236,7 +260,8 @@ func storeErrorOrNil(err error) error {
 }
 
 func (s *Store) loadSlot(slot uint16, c *keys.Counters) {
-	s.slots[slot].nextID, s.slots[slot].nextIDAtOpen = c.NextID, c.NextID
+	s.slots[slot].nextID.Store(c.NextID)
+	s.slots[slot].nextIDAtOpen = c.NextID
 	s.counters.mu.Lock()
 	s.counters.load(slot, c)
 	s.counters.mu.Unlock()
@@ -271,13 +296,13 @@ func (s *Store) encodeSummary() []byte {
 	n := uint64(0)
 	var c keys.Counters
 	for slot := range uint16(keys.Slots) {
-		if s.slots[slot].nextID == 1 && len(s.counters.slots[slot]) == 0 {
+		if s.slots[slot].nextID.Load() == 1 && len(s.counters.slots[slot]) == 0 {
 			continue
 		}
 		n++
 		body = binary.BigEndian.AppendUint16(body, slot)
 		body = binary.AppendUvarint(body, uint64(s.expiries.earliest[slot].Load()))
-		s.counters.stored(&c, slot, s.slots[slot].nextID, nil, false)
+		s.counters.stored(&c, slot, s.slots[slot].nextID.Load(), nil, false)
 		body = c.Append(body)
 	}
 	return append(binary.AppendUvarint(b, n), body...)

@@ -95,8 +95,6 @@ type applier struct {
 	records []replicated
 	slots   []uint16 // of all records, one behind the other
 	locked  []uint16 // the same, for Lock to sort
-	repr    []byte
-	count   uint64
 	world   bool
 }
 
@@ -212,26 +210,25 @@ func (a *applier) apply(s *Store) (n int, err error) {
 		a.t.Lock(a.locked, true)
 	}
 	defer a.t.finish()
+	if len(a.records) > 0 && a.records[0].Kind == wal.KindFlushAll {
+		s.drains.batch.Lock()
+		defer s.drains.batch.Unlock()
+	}
 	done, err := a.commit(s)
 	for i := range a.records[:done] {
 		n += a.records[i].size
-		if pubErr := a.publish(s, &a.records[i]); pubErr != nil {
-			s.fail(pubErr)
-			return n, pubErr
-		}
 	}
 	return n, err
 }
 
-// commit appends the records to the log and applies them as one batch. It returns how many: when the log
-// refuses one, those before it stand.
+// commit appends the records to the log and applies them. It returns how many: when the log refuses one, those before it stand.
 func (a *applier) commit(s *Store) (done int, err error) {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	if err := s.failed(); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrReadOnly, err)
 	}
-	a.repr, a.count = make([]byte, batchHeader, batchHeader+a.bytes()), 0 // Pebble may keep it
+	var direct *pebble.Batch
 	for i := range a.records {
 		r := &a.records[i]
 		if _, err = s.log.AppendVerbatim(&r.Verbatim); err != nil {
@@ -242,51 +239,75 @@ func (a *applier) commit(s *Store) (done int, err error) {
 			}
 			break
 		}
-		a.repr = append(a.repr, r.ops...)
-		a.count += r.count
 		done++
+		if directErr := a.encodeDirect(s, r, &direct); directErr != nil {
+			directErr = fmt.Errorf("%w: %w", ErrUncertain, directErr)
+			s.fail(directErr)
+			return done, directErr
+		}
 	}
-	if a.count == 0 {
-		return done, err
+	if direct != nil {
+		defer func() { _ = direct.Close() }()
+		if err := s.applyDirect(direct, a.records[done-1].End); err != nil {
+			return done, err
+		}
 	}
-	if applyErr := s.applyRepr(a.repr, a.count, a.records[done-1].End); applyErr != nil {
-		applyErr = fmt.Errorf("%w: %w", ErrUncertain, applyErr)
-		s.fail(applyErr)
-		return done, applyErr
+	for i := range a.records[:done] {
+		if pubErr := a.publish(s, &a.records[i]); pubErr != nil {
+			s.fail(pubErr)
+			return done, pubErr
+		}
 	}
 	s.commits.Add(uint64(done))
+	s.noteWrites()
 	return done, err
 }
 
-func (a *applier) bytes() (n int) {
-	for i := range a.records {
-		n += len(a.records[i].ops)
+// encodeDirect adds to the batch what goes to Pebble at once: all but meta records and counters.
+func (a *applier) encodeDirect(s *Store, r *replicated, direct **pebble.Batch) error {
+	if r.Kind == wal.KindTerm {
+		return nil
 	}
-	return n
+	batch := func() *pebble.Batch {
+		if *direct == nil {
+			*direct = s.db.NewBatch()
+		}
+		return *direct
+	}
+	if r.Kind == wal.KindFlushAll {
+		// A slot that the primary knows to be empty may have here what is deleted in the record table only.
+		for slot := range keys.Slots {
+			if s.records.slots[slot].any() {
+				if err := batch().DeleteRange(keys.AppendSlot(nil, slot), keys.AppendSlot(nil, slot+1), nil); err != nil {
+					return storeError(err)
+				}
+			}
+		}
+	}
+	return r.each(func(kind pebble.InternalKeyKind, key, value []byte) error {
+		if kind != pebble.InternalKeyKindRangeDelete {
+			if p, ok := keys.Parse(key); ok && (p.Kind == keys.KindMeta || p.Kind == keys.KindCounters) {
+				return nil
+			}
+		}
+		o := op{kind: opSet, key: key, val: value}
+		switch kind {
+		case pebble.InternalKeyKindDelete:
+			o.kind = opDelete
+		case pebble.InternalKeyKindRangeDelete:
+			o.kind = opDeleteRange
+		}
+		return storeErrorOrNil(encodeOp(batch(), &o))
+	})
 }
 
-// applyRepr applies operations, with room for a batch header before them, that end at an offset of the log.
-func (s *Store) applyRepr(repr []byte, count uint64, end Offset) error {
-	b := s.db.NewBatch()
-	defer func() { _ = b.Close() }()
-	binary.LittleEndian.PutUint32(repr[8:], uint32(count))
-	if err := b.SetRepr(repr); err != nil {
-		return storeError(err)
-	}
-	return storeErrorOrNil(s.applyAt(b, end))
-}
-
-// publish makes an applied record known to everything that lives in memory, under its slots' locks.
+// publish makes an applied record known to everything that lives in memory, under its slots' locks and the commit mutex.
 func (a *applier) publish(s *Store, r *replicated) error {
 	if r.Kind == wal.KindTerm {
 		return nil
 	}
 	if r.Kind == wal.KindFlushAll {
-		s.cache.reset()
-		s.expiries.clear()
-		for db := range s.o.Databases {
-			s.modified(s.DB(db), nil)
-		}
+		a.forgetAll(s)
 	}
 	if a.world {
 		s.worldOffset = r.End
@@ -306,13 +327,32 @@ func (a *applier) publish(s *Store, r *replicated) error {
 	})
 }
 
+// forgetAll is what a FLUSHALL does to memory. Counters of slots that had something unsaved went from Pebble with the rest of them.
+func (a *applier) forgetAll(s *Store) {
+	var soiled []uint16
+	for slot := range uint16(keys.Slots) {
+		if s.records.slots[slot].any() {
+			soiled = append(soiled, slot)
+		}
+	}
+	s.drains.flushes++
+	s.records.reset()
+	s.expiries.clear()
+	for _, slot := range soiled {
+		s.records.countersChanged(slot)
+	}
+	for db := range s.o.Databases {
+		s.modified(s.DB(db), nil)
+	}
+}
+
 func (s *Store) publishOp(p *keys.Parsed, set bool, key, value []byte) error {
 	switch p.Kind {
 	case keys.KindMeta:
 		if !set {
 			value = nil
 		}
-		s.cache.set(key, value)
+		s.records.put(p.Slot, hashKey(key), key, value)
 		s.modified(p.DB, p.Name)
 	case keys.KindExpiry:
 		if set {
@@ -327,10 +367,11 @@ func (s *Store) publishOp(p *keys.Parsed, set bool, key, value []byte) error {
 		if _, err := c.Decode(value); err != nil {
 			return fmt.Errorf("%w: slot %d: %w", ErrCorrupt, p.Slot, err)
 		}
-		s.slots[p.Slot].nextID = c.NextID
+		s.slots[p.Slot].nextID.Store(c.NextID)
 		s.counters.mu.Lock()
 		s.counters.load(p.Slot, &c)
 		s.counters.mu.Unlock()
+		s.records.countersChanged(p.Slot)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package engine
 import (
 	"math/rand/v2"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/cairndb/cairn/engine/keys"
 )
 
@@ -71,14 +73,18 @@ func (s *Store) readNow(t *Txn) int64 {
 	return t.Now()
 }
 
-// walker goes through the meta records of one database, slot by slot.
+// walker goes through the meta records of one database, slot by slot: those of Pebble, covered by
+// those that it does not have yet and by the transaction's own.
 type walker struct {
 	s   *Store
 	t   *Txn
 	db  uint8
-	it  *mergedIter
+	it  mergedIter
 	p   keys.Parsed
 	err error
+	// settles is the record table's count when the iterator was opened.
+	settles uint64
+	arena   arena
 }
 
 // hasKeys spares the seek in a slot that has no key of the database.
@@ -91,16 +97,44 @@ func (w *walker) hasKeys(slot uint16) bool {
 	return w.s.counters.of(slot, w.db).Keys > 0
 }
 
-// seek goes to the first record of the slot with this hash or a greater one. One iterator serves all slots.
+// seek goes to the first record of the slot with this hash or a greater one. One iterator serves all slots, until
+// records become clean that it may lack.
 func (w *walker) seek(slot uint16, hash uint32) bool {
-	if w.it == nil {
-		if w.it, w.err = w.s.newMergedIter(w.t, nil, keys.AppendSlot(nil, keys.Slots)); w.err != nil {
-			w.it = nil
+	w.arena.reset()
+	flushed := w.t != nil && w.t.set.flush > 0
+	var writes []*op
+	if !flushed {
+		ops, settles := w.s.unsavedOps(&w.arena, slot)
+		for i := range ops {
+			writes = append(writes, &ops[i])
+		}
+		if w.err = w.open(settles); w.err != nil {
 			return false
 		}
 	}
+	if w.t != nil && w.t.touched.peek(slot) != nil {
+		writes = w.t.writesIn(writes, keys.AppendKind(nil, slot, keys.KindMeta), keys.AppendKindEnd(nil, slot, keys.KindMeta))
+	}
+	w.it.cover(writes)
 	w.p.Slot = slot
 	return w.accept(w.it.seek(keys.AppendMetaSeek(nil, slot, hash)))
+}
+
+// open makes sure that the iterator sees all that became clean before.
+func (w *walker) open(settles uint64) error {
+	if w.it.it != nil && w.settles == settles {
+		return nil
+	}
+	if err := w.it.close(); err != nil {
+		return err
+	}
+	w.it.it = nil
+	it, err := w.s.db.NewIter(&pebble.IterOptions{UpperBound: keys.AppendSlot(nil, keys.Slots)})
+	if err != nil {
+		return storeError(err)
+	}
+	w.it.it, w.settles = it, settles
+	return nil
 }
 
 func (w *walker) next() bool { return w.accept(w.it.next()) }
@@ -137,10 +171,8 @@ func (w *walker) record(now int64) (r Record, live bool) {
 }
 
 func (w *walker) close() {
-	if w.it != nil {
-		if err := w.it.close(); err != nil && w.err == nil {
-			w.err = err
-		}
+	if err := w.it.close(); err != nil && w.err == nil {
+		w.err = err
 	}
 }
 

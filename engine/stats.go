@@ -12,7 +12,8 @@ type Stats struct {
 	ExpiredKeys        uint64
 	ReclaimedIDs       uint64 // dead large values whose parts were removed
 	ReclaimQueue       int    // slots that wait for it
-	Corruptions        uint64
+	Corruptions        uint64 // store files found damaged
+	CorruptRecords     uint64 // records that expiry or reclamation could not read and left alone
 	BackgroundErrors   uint64
 	Failed             bool
 	ReadOnlyReason     string // why writes are refused, empty if they are not
@@ -26,6 +27,9 @@ type Stats struct {
 	RecordCacheMisses  uint64
 	RecordCacheRecords uint64
 	RecordCacheMax     uint64
+	UnsavedBytes       int64  // of records that only the log and the record table hold
+	Drains             uint64 // times that they were handed to Pebble
+	DrainTime          time.Duration
 	StoreReads         uint64 // reads that the record cache could not answer
 	StoreReadsSlow     uint64 // of these, those that took longer than memory does
 	BlockCacheHits     int64
@@ -58,6 +62,7 @@ func (s *Store) Stats() Stats {
 		ReclaimedIDs:     s.reclaimed.Load(),
 		ReclaimQueue:     s.reclaims.len(),
 		Corruptions:      s.corruptions.Load(),
+		CorruptRecords:   s.corruptRecords.Load(),
 		BackgroundErrors: s.backgroundErrors.Load(),
 		Failed:           s.failed() != nil,
 		Recovery:         s.recovery,
@@ -80,11 +85,11 @@ func (s *Store) Stats() Stats {
 		return st
 	}
 	st.Log = s.log.Stats()
-	if s.cache.c != nil {
-		c := s.cache.c
-		st.RecordCacheHits, st.RecordCacheMisses = uint64(c.HitCount()), uint64(c.MissCount())
-		st.RecordCacheRecords, st.RecordCacheMax = uint64(c.EntryCount()), uint64(s.cache.size)
-	}
+	records, _, hits, misses := s.records.sums()
+	st.RecordCacheRecords, st.RecordCacheMax = uint64(records), uint64(s.records.limit)
+	st.RecordCacheHits, st.RecordCacheMisses = hits, misses
+	st.UnsavedBytes = s.records.unsaved.Load()
+	st.Drains, st.DrainTime = s.drains.count.Load(), time.Duration(s.drains.took.Load())
 	s.pebbleStats(&st)
 	return st
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cairndb/cairn/engine/keys"
 	wal "github.com/cairndb/cairn/engine/log"
@@ -34,11 +35,13 @@ type Store struct {
 	// following: another node's log is the only source of changes; applier applies it.
 	following   atomic.Bool
 	applier     applier
+	reached     Offset // when the store was opened: see reachedOffset
 	checkpoints atomic.Uint64
 
 	counters counters
 	dbs      atomic.Pointer[dbTable]
-	cache    recordCache
+	records  *recordTable
+	drains   drains
 	reads    readPace
 	expiries expiries
 	reclaims reclaims
@@ -58,10 +61,10 @@ type Store struct {
 	workers   sync.WaitGroup
 	flushed   chan struct{} // a memtable was flushed
 
-	commits, expired, reclaimed   atomic.Uint64
-	backgroundErrors, corruptions atomic.Uint64
-	opened                        time.Time
-	recovery                      Recovery
+	commits, expired, reclaimed                   atomic.Uint64
+	backgroundErrors, corruptions, corruptRecords atomic.Uint64
+	opened                                        time.Time
+	recovery                                      Recovery
 }
 
 // Recovery tells what Open had to do.
@@ -85,11 +88,14 @@ func Open(dir string, o Options) (*Store, error) {
 		failedNow: make(chan struct{}),
 		opened:    o.Now(),
 	}
+	s.records = newRecordTable(o.RecordCacheBytes)
+	s.drains.wake = make(chan struct{}, 1)
 	s.backlog.Store(o.LogBacklogBytes)
 	s.reserve.Store(o.FreeSpaceReserve)
 	s.dbs.Store(newDBTable())
 	for i := range s.slots {
-		s.slots[i].nextID, s.slots[i].nextIDAtOpen = 1, 1
+		s.slots[i].nextID.Store(1)
+		s.slots[i].nextIDAtOpen = 1
 	}
 	if err := s.open(); err != nil {
 		s.abandon()
@@ -108,6 +114,7 @@ func (s *Store) open() (err error) {
 		FS:          s.o.FS,
 		SegmentSize: s.o.LogSegmentBytes,
 		Policy:      s.o.SyncPolicy,
+		Prewrite:    s.o.FS == vfs.Default,
 		ReadOnly:    s.o.ReadOnly,
 		Foreign:     s.o.Follow,
 		Logger:      s.o.Logger,
@@ -118,13 +125,18 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.fs = &storeFS{FS: s.o.FS, log: s.log, ballast: join(s.dir, ballastFile), stop: make(chan struct{})}
+	if s.o.ReadOnly {
+		s.fs.log = nil
+		if s.fs.FS, err = newScratchFS(s.o.FS, join(s.dir, storeFolder)); err != nil {
+			return err
+		}
+	}
 	if s.db, err = s.openPebble(join(s.dir, storeFolder)); err != nil {
 		return fmt.Errorf("opening %s: %w", join(s.dir, storeFolder), storeError(err))
 	}
 	if err := s.recover(); err != nil {
 		return err
 	}
-	s.cache = newRecordCache(s.o.RecordCacheBytes)
 	if s.o.ReadOnly {
 		return nil
 	}
@@ -175,7 +187,6 @@ func (s *Store) abandon() {
 	if s.log != nil {
 		_ = s.log.Close()
 	}
-	s.cache.reset()
 	if s.lock != nil {
 		_ = s.lock.Close()
 	}
@@ -185,7 +196,7 @@ func (s *Store) startWorkers() {
 	if s.o.ReadOnly {
 		return
 	}
-	for _, run := range []func(){s.runMonitor, s.runLogDropper, s.runExpirer, s.runReclaimer} {
+	for _, run := range []func(){s.runMonitor, s.runLogDropper, s.runDrainer, s.runExpirer, s.runReclaimer} {
 		s.workers.Add(1)
 		go func() {
 			defer s.workers.Done()
@@ -220,7 +231,6 @@ func (s *Store) close(settle func() error) error {
 }
 
 func (s *Store) releaseFolder() error {
-	s.cache.reset()
 	if s.lock == nil {
 		return nil
 	}
@@ -230,6 +240,9 @@ func (s *Store) releaseFolder() error {
 // closeClean makes the next start quick: nothing to replay, and a summary of the counters.
 func (s *Store) closeClean() error {
 	if err := s.log.Sync(); err != nil {
+		return err
+	}
+	if err := s.drain(); err != nil {
 		return err
 	}
 	if err := s.db.Set(keys.SummaryKey, s.encodeSummary(), pebble.NoSync); err != nil {
@@ -295,9 +308,9 @@ func (s *Store) modified(db uint8, name []byte) {
 	}
 }
 
-// FlushLog hands everything committed to the operating system (one write), and returns
-// the offset up to which the appendfsync policy now holds.
-func (s *Store) FlushLog() (stable Offset, err error) { return s.log.Flush() }
+// FlushLog hands everything committed to the operating system (one write) and, under appendfsync always and on a
+// disk that is quick, to the disk; it returns the offset up to which the appendfsync policy now holds.
+func (s *Store) FlushLog() (stable Offset, err error) { return s.log.FlushStable() }
 
 // Stable is the offset up to which the appendfsync policy holds: replies that
 // depend on no more than this may be sent.
@@ -335,6 +348,9 @@ func (s *Store) Flush(ctx context.Context) error {
 		return err
 	}
 	if err := s.log.Sync(); err != nil {
+		return err
+	}
+	if err := s.drain(); err != nil {
 		return err
 	}
 	done, err := s.db.AsyncFlush()

@@ -19,7 +19,6 @@ type Txn struct {
 	set     writeSet
 	arena   arena
 	touched touchedSlots
-	batch   *pebble.Batch
 	now     int64
 	barrier Offset
 
@@ -28,12 +27,16 @@ type Txn struct {
 	keyBuf []byte
 	// memo is the last meta record that was looked up, so that a command that reads
 	// and then writes a key looks it up once.
-	memoKey []byte
-	memoRec []byte
-	memoOK  bool
+	memoKey  []byte
+	memoRec  []byte
+	memoHash uint64
+	memoOK   bool
 
-	slotBuf []uint16 // these are for Commit
-	order   []orderedOp
+	// These are for Commit.
+	payload []byte        // the record: operations as in a Pebble batch
+	count   uint64        // of them
+	direct  *pebble.Batch // those that go to Pebble at once, nil for none
+	slotBuf []uint16
 	dbBuf   []keys.DBCounters
 	valBuf  []byte
 }
@@ -96,23 +99,24 @@ func (t *Txn) seekMeta(k Key) ([]byte, error) {
 	if t.memoOK && bytes.Equal(t.keyBuf, t.memoKey) {
 		return t.memoRec, nil
 	}
-	rec, err := t.lookup(k.Slot, t.keyBuf)
+	hash := hashKey(t.keyBuf)
+	rec, err := t.lookup(k.Slot, hash, t.keyBuf)
 	if err != nil {
 		return nil, err
 	}
-	t.remember(rec)
+	t.remember(hash, rec)
 	return rec, nil
 }
 
 // remember makes rec the memo of the key in keyBuf.
-func (t *Txn) remember(rec []byte) {
+func (t *Txn) remember(hash uint64, rec []byte) {
 	t.keyBuf, t.memoKey = t.memoKey, t.keyBuf
-	t.memoRec, t.memoOK = rec, true
+	t.memoHash, t.memoRec, t.memoOK = hash, rec, true
 }
 
 // lookup returns the stored record of a meta key, nil if it is absent.
-func (t *Txn) lookup(slot uint16, key []byte) ([]byte, error) {
-	if i := t.set.find(key); i >= 0 {
+func (t *Txn) lookup(slot uint16, hash uint64, key []byte) ([]byte, error) {
+	if i := t.set.find(hash, key); i >= 0 {
 		if o := &t.set.ops[i]; o.kind == opSet && i >= t.set.flush {
 			return o.val, nil
 		}
@@ -121,7 +125,7 @@ func (t *Txn) lookup(slot uint16, key []byte) ([]byte, error) {
 	if t.set.flush > 0 {
 		return nil, nil
 	}
-	if rec, ok := t.s.cache.get(&t.arena, key); ok {
+	if rec, ok := t.s.records.get(&t.arena, hash, key); ok {
 		return rec, nil
 	}
 	v, closer, err := t.s.read(key)
@@ -129,26 +133,27 @@ func (t *Txn) lookup(slot uint16, key []byte) ([]byte, error) {
 		return nil, err
 	}
 	if closer == nil {
-		// Whoever may write is about to: the cache would be told twice.
+		// Whoever may write is about to: the table would be told twice.
 		if !t.mayWrite(slot) {
-			t.s.cache.set(key, nil)
+			t.s.records.fill(hash, key, nil)
 		}
 		return nil, nil
 	}
 	v = t.arena.copy(v)
 	_ = closer.Close()
-	t.s.cache.set(key, v)
+	t.s.records.fill(hash, key, v)
 	return v, nil
 }
 
 // Ready says whether Get(k) can be answered without waiting for the disk
-// (written by this transaction, cached, or the store answers from memory of late).
+// (written by this transaction, in the record table, or the store answers from memory of late).
 func (t *Txn) Ready(k Key) bool {
-	if !t.s.reads.slow() {
+	if !t.s.reads.slow() || t.set.flush > 0 {
 		return true
 	}
 	t.keyBuf = keys.AppendMeta(t.keyBuf[:0], k.Slot, k.DB, k.Name)
-	return t.set.flush > 0 || t.set.find(t.keyBuf) >= 0 || t.s.cache.has(t.keyBuf)
+	hash := hashKey(t.keyBuf)
+	return t.set.find(hash, t.keyBuf) >= 0 || t.s.records.has(hash, t.keyBuf)
 }
 
 // largeValue is how many bytes a value may have whose commands need no worker.
@@ -157,14 +162,15 @@ const largeValue = 1 << 20
 // Large says whether k is known to have a value of many chunks, which takes long to read.
 func (t *Txn) Large(k Key) bool {
 	t.keyBuf = keys.AppendMeta(t.keyBuf[:0], k.Slot, k.DB, k.Name)
-	if t.set.flush > 0 || t.set.find(t.keyBuf) >= 0 {
+	hash := hashKey(t.keyBuf)
+	if t.set.flush > 0 || t.set.find(hash, t.keyBuf) >= 0 {
 		return false
 	}
-	rec, ok := t.s.cache.get(&t.arena, t.keyBuf)
+	rec, ok := t.s.records.get(&t.arena, hash, t.keyBuf)
 	if !ok {
 		return false
 	}
-	t.remember(rec)
+	t.remember(hash, rec)
 	if rec == nil {
 		return false
 	}
@@ -239,7 +245,7 @@ func (t *Txn) Put(k Key, h keys.Header, value []byte) error {
 	if h.ExpireAt != 0 {
 		d.expires++
 	}
-	t.write(op{kind: opSet, slot: k.Slot, meta: true, key: t.arena.copy(t.memoKey), val: rec, delta: d})
+	t.write(op{kind: opSet, slot: k.Slot, meta: true, hash: t.memoHash, key: t.arena.copy(t.memoKey), val: rec, delta: d})
 	t.moveExpiry(k, oldHeader.ExpireAt, h.ExpireAt)
 	t.memoRec = rec
 	t.s.modified(k.DB, k.Name)
@@ -284,6 +290,9 @@ func (t *Txn) moveExpiry(k Key, from, to int64) {
 
 // write adds an op to the write set and its delta to the slot.
 func (t *Txn) write(o op) {
+	if !o.meta {
+		o.hash = hashKey(o.key)
+	}
 	t.set.add(o)
 	t.touched.add(o.slot, o.delta, 1)
 }
@@ -324,7 +333,7 @@ func (t *Txn) remove(k Key, keepID uint64) (bool, error) {
 	if err := t.retire(k, old, &h, &d, keepID); err != nil {
 		return false, err
 	}
-	t.write(op{kind: opDelete, slot: k.Slot, meta: true, key: t.arena.copy(t.memoKey), delta: d})
+	t.write(op{kind: opDelete, slot: k.Slot, meta: true, hash: t.memoHash, key: t.arena.copy(t.memoKey), delta: d})
 	t.moveExpiry(k, h.ExpireAt, 0)
 	t.memoRec = nil
 	live := !expired(&h, t)
@@ -340,16 +349,14 @@ func (t *Txn) NewID(slot uint16) (uint64, error) {
 		return 0, errNotLocked
 	}
 	st := &t.s.slots[slot]
-	id := st.nextID
-	st.nextID++
 	t.touched.at(slot).newIDs = true
-	return id, nil
+	return st.nextID.Add(1) - 1, nil
 }
 
 // GetSub, PutSub and DeleteSub work on the sub-keys of an id (chunks, elements); DeleteSub of an absent one is no error.
 func (t *Txn) GetSub(slot uint16, id uint64, sub []byte) ([]byte, bool, error) {
 	t.keyBuf = keys.AppendSub(t.keyBuf[:0], slot, id, sub)
-	if i := t.set.find(t.keyBuf); i >= 0 {
+	if i := t.set.find(hashKey(t.keyBuf), t.keyBuf); i >= 0 {
 		o := &t.set.ops[i]
 		return o.val, o.kind == opSet && i >= t.set.flush, nil
 	}

@@ -61,6 +61,7 @@ type op struct {
 	key, val   []byte
 	delta      delta
 	undo       *dbTable // what the database table was before, if the op changes it
+	hash       uint64   // of key, see hashKey
 	prev       int32    // index of the op that it replaces, or -1
 	slot       uint16
 	kind       opKind
@@ -92,22 +93,22 @@ const (
 )
 
 // find returns the index of the last op of key, or -1.
-func (w *writeSet) find(key []byte) int {
+func (w *writeSet) find(hash uint64, key []byte) int {
 	if len(w.ops) == 0 || len(w.table) == 0 {
 		return -1
 	}
-	_, i := w.probe(key)
+	_, i := w.probe(hash, key)
 	return i
 }
 
 // probe returns the position of key in the table, or where it could go, and the index of its last op or -1.
-func (w *writeSet) probe(key []byte) (pos, index int) {
+func (w *writeSet) probe(hash uint64, key []byte) (pos, index int) {
 	mask := len(w.table) - 1
-	for pos = int(maphash.Bytes(tableSeed, key)) & mask; ; pos = (pos + 1) & mask {
+	for pos = int(hash) & mask; ; pos = (pos + 1) & mask {
 		switch i := w.table[pos]; {
 		case i == 0:
 			return pos, -1
-		case i > 0 && bytes.Equal(w.ops[i-1].key, key):
+		case i > 0 && w.ops[i-1].hash == hash && bytes.Equal(w.ops[i-1].key, key):
 			return pos, int(i - 1)
 		}
 	}
@@ -118,7 +119,7 @@ func (w *writeSet) add(o op) {
 	if 2*(w.used+1) > len(w.table) {
 		w.grow()
 	}
-	pos, prev := w.probe(o.key)
+	pos, prev := w.probe(o.hash, o.key)
 	o.prev = int32(prev)
 	if prev >= 0 {
 		w.ops[prev].superseded = true
@@ -151,7 +152,7 @@ func (w *writeSet) grow() {
 	w.used = live
 	for _, i := range old {
 		if i > 0 {
-			pos, _ := w.probe(w.ops[i-1].key)
+			pos, _ := w.probe(w.ops[i-1].hash, w.ops[i-1].key)
 			w.table[pos] = i
 		}
 	}
@@ -174,7 +175,7 @@ func (w *writeSet) pop() op {
 		w.flush = int(o.prev) + 1
 	case opDeleteRange:
 	default:
-		pos, _ := w.probe(o.key)
+		pos, _ := w.probe(o.hash, o.key)
 		w.table[pos] = o.prev + 1
 		if o.prev >= 0 {
 			w.ops[o.prev].superseded = false

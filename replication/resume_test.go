@@ -185,6 +185,14 @@ func TestPrimaryRestartsInFullSync(t *testing.T) {
 	if err := a.m.Store().Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}
+	compactions, since := int64(-1), time.Now()
+	waitFor(t, "the files stay as they are", func() bool {
+		st := a.m.Store().Stats()
+		if st.Compactions != compactions || st.CompactionsNow > 0 {
+			compactions, since = st.Compactions, time.Now()
+		}
+		return time.Since(since) > 200*time.Millisecond
+	})
 	slow := a.set
 	slow.SyncRate = 1 << 20
 	a.m.SetSettings(slow)

@@ -35,8 +35,8 @@ func (x *executor) dispatch(c *conn, args [][]byte) verdict {
 		return paused
 	}
 	if cmd.Flags&command.Slow != 0 {
-		if !x.blocking {
-			return wouldBlock
+		if v := x.beforeSlow(c); v != proceed {
+			return v
 		}
 		x.settle()
 	}
@@ -48,6 +48,17 @@ func (x *executor) dispatch(c *conn, args [][]byte) verdict {
 		return ran
 	}
 	return x.locked(c, cmd, args)
+}
+
+// beforeSlow sees to it that a slow command runs on a worker, and holds up no reply to the requests before it.
+func (x *executor) beforeSlow(c *conn) verdict {
+	switch {
+	case !x.blocking:
+		return wouldBlock
+	case len(c.Out.Buf) > x.begin:
+		return full
+	}
+	return proceed
 }
 
 // reject answers a request that is refused before it runs.
@@ -161,7 +172,7 @@ func (x *executor) admit(c *conn, cmd *command.Command, n *need) verdict {
 	ok, err := x.node.Store.TryAdmitWrite()
 	if !ok && err == nil && x.blocking {
 		x.settle()
-		ok, err = true, x.node.Store.AdmitWrite(x.srv.base)
+		ok, err = true, x.node.Store.AdmitWrite(x.node.Context())
 	}
 	switch {
 	case err != nil:
@@ -222,8 +233,10 @@ func (x *executor) enqueue(c *conn, cmd *command.Command, args [][]byte) verdict
 // exec runs a transaction under the locks of everything queued.
 func (x *executor) exec(c *conn, cmd *command.Command, args [][]byte) verdict {
 	queued := c.QueueNeeds(x.slots[:0])
-	if queued.Slow && !x.blocking {
-		return wouldBlock
+	if queued.Slow {
+		if v := x.beforeSlow(c); v != proceed {
+			return v
+		}
 	}
 	n := need{keys: x.keys[:0], slots: x.slots[:0]}
 	for _, q := range c.Queue {

@@ -23,7 +23,7 @@ const (
 	wouldBlock
 	// paused: the next request waits for the end of CLIENT PAUSE.
 	paused
-	// full: the group or the rendered replies are large; they have to be settled and sent first.
+	// full: the group or the rendered replies are large, or a slow command is next; they have to be settled and sent first.
 	full
 	// closing: the connection ends once its replies are sent.
 	closing
@@ -33,7 +33,7 @@ const (
 	crashed
 )
 
-// A group is committed when it holds this much.
+// A group is committed when it holds this much. No connection runs more in a row on a loop, so that none holds up the others.
 const (
 	groupCommands = 1000
 	groupBytes    = 1 << 20
@@ -56,6 +56,7 @@ type executor struct {
 	keys   []keyAt
 	slots  []uint16
 
+	begin    int // where the replies of the present run begin
 	commands int
 	members  []*conn
 	stable   engine.Offset           // the store's, as last seen
@@ -67,18 +68,18 @@ func (s *Server) newExecutor(blocking bool) *executor {
 	return &executor{srv: s, node: s.node, txn: s.node.Store.NewTxn(), blocking: blocking}
 }
 
-// run runs the complete requests that the reader holds. After wouldBlock and paused the request is still in it.
+// run runs the complete requests that the reader holds. After wouldBlock, paused and full those not run are still in it.
 func (x *executor) run(c *conn) verdict {
 	x.txn.ResetBarrier()
-	begin := len(c.Out.Buf)
-	for {
-		if c.killed.Load() {
+	x.begin = len(c.Out.Buf)
+	for n := 0; ; n++ {
+		if c.killed.Load() || x.blocking && x.node.Context().Err() != nil {
 			return cut
 		}
 		if x.blocking && x.large() {
 			x.settle()
 		}
-		if len(c.Out.Buf)-begin >= outputBurst || x.large() {
+		if len(c.Out.Buf)-x.begin >= outputBurst || x.large() || n >= groupCommands && !x.blocking {
 			c.more = true
 			return full
 		}
@@ -93,7 +94,7 @@ func (x *executor) run(c *conn) verdict {
 		}
 		v := x.one(c, args)
 		switch {
-		case v == wouldBlock || v == paused:
+		case v == wouldBlock || v == paused || v == full:
 			c.reader.Unread()
 			c.more = true
 			return v
@@ -121,7 +122,7 @@ func (x *executor) large() bool {
 func (x *executor) one(c *conn, args [][]byte) (v verdict) {
 	start := len(c.Out.Buf)
 	v = x.guarded(c, args)
-	if v == wouldBlock || v == paused || v == crashed || v == cut {
+	if v == wouldBlock || v == paused || v == full || v == crashed || v == cut {
 		return v
 	}
 	c.FinishReply(start)

@@ -14,11 +14,13 @@ import (
 
 	"github.com/cairndb/cairn/engine"
 	wal "github.com/cairndb/cairn/engine/log"
+	"github.com/cairndb/cairn/server/command"
 )
 
 // faultyLog makes operations on the log's files wait or fail.
 type faultyLog struct {
 	failWrites atomic.Bool
+	slow       atomic.Bool                   // syncs take a while
 	block      atomic.Pointer[chan struct{}] // syncs wait until it is closed
 	blocked    atomic.Int64
 }
@@ -29,6 +31,9 @@ func (f *faultyLog) MaybeError(op errorfs.Op) error {
 	}
 	switch op.Kind {
 	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+		if f.slow.Load() {
+			time.Sleep(5 * time.Millisecond)
+		}
 		if ch := f.block.Load(); ch != nil {
 			f.blocked.Add(1)
 			<-*ch
@@ -44,9 +49,10 @@ func (f *faultyLog) MaybeError(op errorfs.Op) error {
 
 func (f *faultyLog) String() string { return "faulty log" }
 
-// With appendfsync always, replies wait for the sync; meanwhile others are served, and one sync answers all who wait.
+// With appendfsync always, replies wait for the sync; meanwhile, on a disk that is slow, others are served, and one sync
+// answers all who wait.
 func TestRepliesWaitForTheSync(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		fault := &faultyLog{}
 		s.store = func(o *engine.Options) {
 			o.FS = errorfs.Wrap(vfs.NewMem(), fault)
@@ -54,6 +60,7 @@ func TestRepliesWaitForTheSync(t *testing.T) {
 		}
 		srv := start(t, s)
 		a, b, c := srv.dial(), srv.dial(), srv.dial()
+		fault.slow.Store(true)
 		expect(t, a, "SET stable 1", "+OK")
 		gate := make(chan struct{})
 		fault.block.Store(&gate)
@@ -93,7 +100,7 @@ func TestRepliesWaitForTheSync(t *testing.T) {
 
 // When the log cannot be written, the replies of the group are replaced, one for one; reads go on.
 func TestFailedGroup(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		fault := &faultyLog{}
 		s.store = func(o *engine.Options) { o.FS = errorfs.Wrap(vfs.NewMem(), fault) }
 		srv := start(t, s)
@@ -126,7 +133,7 @@ func TestFailedGroup(t *testing.T) {
 
 // Shutdown answers what has arrived and leaves no goroutine.
 func TestShutdownDrains(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		srv := start(t, s)
 		c, slow := srv.dial(), srv.dial()
 		expect(t, c, "PING", "+PONG")
@@ -154,16 +161,145 @@ func TestShutdownDrains(t *testing.T) {
 
 // A peer that does not read does not hold up the end for longer than the context.
 func TestShutdownGivesUp(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		srv := start(t, s)
 		c := srv.dial()
-		expect(t, c, "SET big "+strings.Repeat("x", 8<<20), "+OK")
-		_, _ = c.Write([]byte(strings.Repeat("GET big\r\n", 8)))
-		eventually(t, "nothing waits", func() bool { return srv.outgoing.Load() > 0 })
+		expect(t, c, "SET big "+strings.Repeat("x", 1<<20), "+OK")
+		_, _ = c.Write([]byte(strings.Repeat("GET big\r\n", 64)))
+		eventually(t, "nothing waits", func() bool { return srv.outgoing.Load() > 1000 })
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
 		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// Commands that wait give up when the time for the end has passed; those behind them are not run.
+func TestShutdownInterrupts(t *testing.T) {
+	allDrivers(t, func(t *testing.T, s setup) {
+		srv := start(t, s)
+		slow, other := srv.dial(), srv.dial()
+		slow.Send("DEBUG", "SLEEP", "600")
+		slow.Send("SET", "behind", "1")
+		if err := slow.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the slow command does not run", func() bool { return runs(srv, "debug") })
+		expect(t, other, "SET before 1", "+OK")
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+		if got := readToEnd(t, slow); strings.Contains(got, "OK") {
+			t.Errorf("%q", got)
+		}
+		if n := srv.node.Store.DBCounts(0).Keys; n != 1 {
+			t.Errorf("%d keys", n)
+		}
+	})
+}
+
+// runs says whether a client runs the command, or has.
+func runs(srv *testServer, name string) (found bool) {
+	srv.node.Clients.Each(func(s *command.Session) bool {
+		cmd := s.LastCmd.Load()
+		found = found || cmd != nil && cmd.Name == name
+		return !found
+	})
+	return found
+}
+
+// What does not give up is left behind, so that the process can end.
+func TestShutdownLeavesTheStuck(t *testing.T) {
+	allDrivers(t, func(t *testing.T, s setup) {
+		fault := &faultyLog{}
+		s.store = func(o *engine.Options) { o.FS = errorfs.Wrap(vfs.NewMem(), fault) }
+		srv := start(t, s)
+		c := srv.dial()
+		expect(t, c, "SET k v", "+OK")
+		gate := make(chan struct{})
+		fault.block.Store(&gate)
+		defer close(gate)
+		defer fault.block.Store(nil)
+		c.Send("SAVE")
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the save does not run", func() bool { return runs(srv, "save") && fault.blocked.Load() > 0 })
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		defer cancel()
+		if err := srv.Shutdown(ctx); !errors.Is(err, ErrBusy) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// A slow command holds up no reply to the requests before it, be these on the loop, or on a worker as it is.
+func TestRepliesBeforeASlowCommand(t *testing.T) {
+	allDrivers(t, func(t *testing.T, s setup) {
+		fault := &faultyLog{}
+		s.store = func(o *engine.Options) { o.FS = errorfs.Wrap(vfs.NewMem(), fault) }
+		c := start(t, s).dial()
+		for _, slow := range [][]string{{"SAVE"}, {"DEBUG SLEEP 0", "SAVE"}, {"MULTI", "PING", "KEYS *", "EXEC", "SAVE"}} {
+			gate := make(chan struct{})
+			fault.block.Store(&gate)
+			ahead := append([]string{"SET k v", "GET k"}, slow...)
+			for _, line := range append(ahead, "PING") {
+				c.Send(strings.Fields(line)...)
+			}
+			if err := c.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			for _, line := range ahead[:len(ahead)-1] {
+				if v, err := c.Receive(); err != nil || v.IsError() {
+					t.Errorf("%s: %v, %v", line, v, err)
+				}
+			}
+			eventually(t, "the save does not wait", func() bool { return fault.blocked.Load() > 0 })
+			fault.block.Store(nil)
+			close(gate)
+			for _, want := range []string{"+OK", "+PONG"} {
+				if v, err := c.Receive(); err != nil || v.String() != want {
+					t.Errorf("%v, %v; want %s", v, err, want)
+				}
+			}
+		}
+	})
+}
+
+// Before a hand-over only those replies are sent that wait for no sync.
+func TestHandOverKeepsUnstableReplies(t *testing.T) {
+	t.Parallel()
+	fault := &faultyLog{}
+	srv := start(t, setup{store: func(o *engine.Options) {
+		o.FS = errorfs.Wrap(vfs.NewMem(), fault)
+		o.SyncPolicy = wal.Always
+	}})
+	c := srv.dial()
+	fault.slow.Store(true) // else the loop syncs itself
+	expect(t, c, "SET stable 1", "+OK")
+	gate := make(chan struct{})
+	fault.block.Store(&gate)
+	for _, line := range []string{"GET stable", "SET k v", "PING", "DEBUG SLEEP 0"} {
+		c.Send(strings.Fields(line)...)
+	}
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := c.Receive(); err != nil || v.String() != `$"1"` {
+		t.Errorf("%v, %v", v, err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := c.Conn.Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Error("a reply came before the sync")
+	}
+	fault.block.Store(nil)
+	close(gate)
+	for _, want := range []string{"+OK", "+PONG", "+OK"} {
+		if v, err := c.Receive(); err != nil || v.String() != want {
+			t.Errorf("%v, %v; want %s", v, err, want)
+		}
+	}
 }

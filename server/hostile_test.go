@@ -50,7 +50,7 @@ func finish(t testing.TB, addr, input string) string {
 
 func TestMalformedLikeRedis(t *testing.T) {
 	redis := testnode.StartRedis(t)
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		srv := start(t, s)
 		for _, in := range malformed {
 			want, got := finish(t, redis.Addr(), "select 3\r\n"+in), finish(t, srv.addr, "select 3\r\n"+in)
@@ -63,7 +63,7 @@ func TestMalformedLikeRedis(t *testing.T) {
 
 func TestMalformedUnauthenticated(t *testing.T) {
 	redis := testnode.StartRedis(t, "--requirepass", "secret")
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		s.args = append(s.args, "--requirepass", "secret")
 		srv := start(t, s)
 		for _, in := range []string{"*11\r\n", "*10\r\n$16385\r\n", "ping\r\n", "get\r\n", "nope\r\n", "multi\r\n", "auth x\r\nauth secret\r\nping\r\n", "quit\r\n"} {
@@ -77,7 +77,7 @@ func TestMalformedUnauthenticated(t *testing.T) {
 
 // A peer that sends one byte at a time gets its answer and costs next to nothing.
 func TestDrip(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		c := start(t, s).dial()
 		for _, b := range []byte("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\nGET k\r\n") {
 			if _, err := c.Write([]byte{b}); err != nil {
@@ -93,7 +93,7 @@ func TestDrip(t *testing.T) {
 }
 
 func TestQueryBufferLimit(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		s.args = append(s.args, "--client-query-buffer-limit", "1mb")
 		srv := start(t, s)
 		c := srv.dial()
@@ -139,7 +139,7 @@ func TestInputIsBounded(t *testing.T) {
 
 // A peer that never reads its replies keeps a bounded part of them waiting; nobody else notices.
 func TestPeerThatNeverReads(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		srv := start(t, s)
 		c, other := srv.dial(), srv.dial()
 		expect(t, other, "SET big "+strings.Repeat("x", 1<<20), "+OK")
@@ -169,7 +169,7 @@ func TestPeerThatNeverReads(t *testing.T) {
 func TestOutputLimits(t *testing.T) {
 	for name, limit := range map[string]string{"hard": "normal 2mb 0 0", "soft": "normal 0 1mb 1"} {
 		t.Run(name, func(t *testing.T) {
-			bothDrivers(t, func(t *testing.T, s setup) {
+			allDrivers(t, func(t *testing.T, s setup) {
 				s.args = append(append(s.args, "--client-output-buffer-limit"), strings.Fields(limit)...)
 				srv := start(t, s)
 				c, other := srv.dial(), srv.dial()
@@ -186,7 +186,7 @@ func TestOutputLimits(t *testing.T) {
 }
 
 func TestMaxClients(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		s.args = append(s.args, "--maxclients", "2")
 		srv := start(t, s)
 		a, b := srv.dial(), srv.dial()
@@ -229,7 +229,7 @@ func outsideIP(t *testing.T) string {
 }
 
 func TestIdleTimeout(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		s.args = append(s.args, "--timeout", "1")
 		srv := start(t, s)
 		c := srv.dial()

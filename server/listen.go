@@ -14,8 +14,8 @@ import (
 	"github.com/cairndb/cairn/server/config"
 )
 
-// listen opens what port, bind and unixsocket name.
-func listen(conf *config.Config) ([]net.Listener, error) {
+// Listen opens what port, bind and unixsocket name. Who connects before a Server serves the listeners waits in their backlogs.
+func Listen(conf *config.Config) ([]net.Listener, error) {
 	listeners, err := listenTCP(conf)
 	if err != nil {
 		closeAll(listeners)
@@ -77,9 +77,13 @@ func unavailable(err error) bool {
 		errors.Is(err, syscall.EPROTONOSUPPORT) || errors.Is(err, syscall.ENOPROTOOPT)
 }
 
-// listenUnix replaces a socket that an earlier process left behind.
+// listenUnix replaces a socket that an earlier process left behind, but not one that is served.
 func listenUnix(path string, perm fs.FileMode) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+		if c, err := net.Dial("unix", path); err == nil {
+			_ = c.Close()
+			return nil, fmt.Errorf("unixsocket: %s is in use by another process", path)
+		}
 		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("unixsocket: %w", err)
 		}

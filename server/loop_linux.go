@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	wal "github.com/cairndb/cairn/engine/log"
 	"golang.org/x/sys/unix"
 )
 
@@ -165,31 +166,37 @@ func (l *loop) post(m message) {
 func (l *loop) run() {
 	events := make([]unix.EpollEvent, maxEvents)
 	for !l.drained {
-		n := l.wait(events)
-		l.now = time.Now()
-		for i := range events[:n] {
-			l.event(&events[i])
-		}
-		if l.notified.Load() {
-			l.notified.Store(false)
-			l.receive()
-		}
-		l.runAgain()
-		l.settle()
-		l.shed()
-		if l.now.Sub(l.lastCron) >= cronEvery {
-			l.lastCron = l.now
-			l.cron()
-		}
-		if l.drain.Load() {
-			l.drainStep()
-		}
+		l.turn(events)
 	}
 	l.pauseWatch.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ended = true
 	l.closeFDs()
+}
+
+// turn serves one wake.
+func (l *loop) turn(events []unix.EpollEvent) {
+	n := l.wait(events)
+	l.now = time.Now()
+	for i := range events[:n] {
+		l.event(&events[i])
+	}
+	l.gather(events)
+	if l.notified.Load() {
+		l.notified.Store(false)
+		l.receive()
+	}
+	l.runAgain()
+	l.settle()
+	l.shed()
+	if l.now.Sub(l.lastCron) >= cronEvery {
+		l.lastCron = l.now
+		l.cron()
+	}
+	if l.drain.Load() {
+		l.drainStep()
+	}
 }
 
 // wait blocks in epoll_wait through the Go runtime's entersyscall, so that other goroutines get the processor.
@@ -206,6 +213,21 @@ func (l *loop) wait(events []unix.EpollEvent) int {
 		l.srv.log.Error("epoll_wait failed", "err", err)
 	}
 	return max(n, 0)
+}
+
+// gather lets those join the group who have sent something meanwhile, as the sync that its replies wait for (appendfsync
+// always) costs the same for all of them.
+func (l *loop) gather(events []unix.EpollEvent) {
+	for len(l.x.members) > 0 && !l.x.large() && l.x.node.Store.Log().Policy() == wal.Always {
+		before := len(l.dirty)
+		n, _ := unix.EpollWait(l.epfd, events, 0)
+		for i := range events[:max(n, 0)] {
+			l.event(&events[i])
+		}
+		if len(l.dirty) == before {
+			return
+		}
+	}
 }
 
 func (l *loop) event(ev *unix.EpollEvent) {
@@ -229,6 +251,8 @@ func (l *loop) event(ev *unix.EpollEvent) {
 		c.killed.Store(true)
 		_ = l.ctl(unix.EPOLL_CTL_DEL, fd, 0, 0)
 		c.events = 0
+		return
+	case c.dirty: // has run in this wake, see gather
 		return
 	case c.phase != serving && broken:
 		l.close(c)
@@ -409,8 +433,17 @@ func (l *loop) proceed(c *conn) {
 	}
 }
 
-// handOver gives the connection to a worker until its requests have run.
+// handOver gives the connection to a worker until its requests have run. Replies that wait for nothing are sent before.
 func (l *loop) handOver(c *conn) {
+	ready := len(c.Out.Buf)
+	if c.barrier > l.x.stable && c.unstable.joined {
+		ready = c.unstable.start
+	} else {
+		c.final()
+	}
+	if !l.write(c, ready) {
+		return
+	}
 	c.phase = working
 	l.handedOver = true
 	l.srv.workers.submit(job{c, l.giveBack})
@@ -418,10 +451,10 @@ func (l *loop) handOver(c *conn) {
 
 func (l *loop) giveBack(c *conn, v verdict) { l.post(message{c, returned, v}) }
 
-// send writes what waits, and continues with requests that are left when enough of it is gone.
-func (l *loop) send(c *conn) {
-	for c.pending() > 0 {
-		n, errno := rawWrite(c.fd, c.Out.Buf[c.sent:])
+// write sends the replies up to end, as far as the socket takes them; false when it has closed the connection.
+func (l *loop) write(c *conn, end int) bool {
+	for c.sent < end {
+		n, errno := rawWrite(c.fd, c.Out.Buf[c.sent:end])
 		if errno == unix.EINTR {
 			continue
 		}
@@ -430,13 +463,21 @@ func (l *loop) send(c *conn) {
 		}
 		if errno != 0 {
 			l.close(c)
-			return
+			return false
 		}
 		c.sent += n
 		l.srv.node.Stats.NetOutput.Add(uint64(n))
 		l.srv.node.Stats.Writes.Add(1)
 	}
 	l.srv.count(c)
+	return true
+}
+
+// send writes what waits, and continues with requests that are left when enough of it is gone.
+func (l *loop) send(c *conn) {
+	if !l.write(c, len(c.Out.Buf)) {
+		return
+	}
 	if c.pending() > 0 {
 		l.lag(c)
 		return
@@ -665,7 +706,7 @@ func (l *loop) cron() {
 }
 
 // drainStep ends the loop: once, what has arrived is read, run and answered; then connections are closed as their
-// replies are sent. force closes all that no worker has.
+// replies are sent. force closes all that no worker has; workers give up by themselves.
 func (l *loop) drainStep() {
 	if !l.draining {
 		l.draining = true

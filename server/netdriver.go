@@ -160,7 +160,7 @@ func (d *netDriver) process(c *conn) bool {
 	c.setLimits(d.srv.node)
 	for {
 		x := d.executors.Get().(*executor)
-		v := x.runStable(d.srv.base, c)
+		v := x.runStable(d.srv.node.Context(), c)
 		d.executors.Put(x)
 		if v == cut || !d.send(c) {
 			return false

@@ -14,6 +14,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cairndb/cairn/cluster"
 	"github.com/cairndb/cairn/engine"
@@ -30,9 +31,9 @@ type Options struct {
 	// RunID is INFO's run_id, Version its cairn_version.
 	RunID, Version string
 	Logger         *slog.Logger
-	// Listeners are served instead of those that the configuration names.
+	// Listeners are served instead of those that the configuration names. New closes them when it fails.
 	Listeners []net.Listener
-	// OnShutdown is called once when a client asks for SHUTDOWN; it must not wait for the server's end.
+	// OnShutdown is called once when a client asks for SHUTDOWN, save false for NOSAVE; it must not wait for the server's end.
 	OnShutdown func(save bool)
 
 	// portable chooses the driver without epoll also where there is epoll.
@@ -49,14 +50,12 @@ type Server struct {
 	driver    driver
 	workers   *workers
 
-	// base ends when Shutdown stops waiting: what still waits for the store gives up.
-	base     context.Context
-	cancel   context.CancelFunc
 	outgoing atomic.Int64 // bytes of replies that wait for slow readers
 	started  atomic.Bool
 	stop     sync.Once
 	stopped  chan struct{} // closed when Shutdown begins
 	done     chan struct{} // closed when the driver has ended
+	ended    chan struct{} // closed when nothing runs any more
 }
 
 // driver moves bytes between sockets and executors.
@@ -68,10 +67,18 @@ type driver interface {
 	shutdown(ctx context.Context)
 }
 
-// ErrClosed is what Serve returns after Shutdown.
-var ErrClosed = errors.New("server: closed")
+// Errors of Serve and Shutdown.
+var (
+	// ErrClosed is what Serve returns after Shutdown.
+	ErrClosed = errors.New("server: closed")
+	// ErrBusy: a command still runs although it was told to give up, so the store must not be closed.
+	ErrBusy = errors.New("server: a command is still running")
+)
 
-// New opens the listeners, so that addresses in use are reported before anything is served.
+// lastMoment is how long commands that were told to give up may take for that.
+const lastMoment = time.Second
+
+// New opens the listeners, unless they are given, so that addresses in use are reported before anything is served.
 func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -81,9 +88,9 @@ func New(o Options) (*Server, error) {
 		node:    command.NewNode(o.Store, o.Config, o.Cluster, o.RunID),
 		stopped: make(chan struct{}),
 		done:    make(chan struct{}),
+		ended:   make(chan struct{}),
 	}
 	s.node.Version = o.Version
-	s.base, s.cancel = context.WithCancel(context.Background())
 	var once sync.Once
 	s.node.Shutdown = func(save bool) {
 		if o.OnShutdown != nil {
@@ -92,14 +99,12 @@ func New(o Options) (*Server, error) {
 	}
 	var err error
 	if s.listeners = o.Listeners; s.listeners == nil {
-		if s.listeners, err = listen(o.Config); err != nil {
-			s.cancel()
+		if s.listeners, err = Listen(o.Config); err != nil {
 			return nil, err
 		}
 	}
 	s.workers = newWorkers(s, o.Config.WorkerThreads())
 	if s.driver, err = s.newDriver(); err != nil {
-		s.cancel()
 		closeAll(s.listeners)
 		return nil, err
 	}
@@ -131,22 +136,40 @@ func (s *Server) Serve() error {
 }
 
 // Shutdown stops accepting, finishes what clients have sent, sends the replies and closes the connections. When ctx ends
-// before that is done, it closes them at once and returns ctx's error. Idempotent.
+// before that is done, it closes them at once, tells the commands that still run to give up and returns ctx's error,
+// or ErrBusy if they have not within a moment. Idempotent.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop.Do(func() {
 		close(s.stopped)
 		closeAll(s.listeners)
-		stopWaiting := context.AfterFunc(ctx, s.cancel)
-		s.driver.shutdown(ctx)
-		stopWaiting()
-		s.cancel()
-		s.workers.close()
-		s.node.Close()
+		go s.end(ctx)
 	})
+	select {
+	case <-s.ended:
+		return ctx.Err()
+	case <-ctx.Done():
+	}
+	moment := time.NewTimer(lastMoment)
+	defer moment.Stop()
+	select {
+	case <-s.ended:
+		return ctx.Err()
+	case <-moment.C:
+		return ErrBusy
+	}
+}
+
+// end brings everything that runs to its end.
+func (s *Server) end(ctx context.Context) {
+	defer close(s.ended)
+	stopWaiting := context.AfterFunc(ctx, s.node.Cancel)
+	defer stopWaiting()
+	s.driver.shutdown(ctx)
+	s.workers.close()
+	s.node.Close()
 	if s.started.Load() {
 		<-s.done
 	}
-	return ctx.Err()
 }
 
 func closeAll(listeners []net.Listener) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,6 +60,7 @@ type setup struct {
 	store    func(*engine.Options)
 	args     []string // directives: "--name", "value", …
 	listener net.Listener
+	still    bool // Serve is not called
 }
 
 func start(t testing.TB, s setup) *testServer {
@@ -91,7 +93,11 @@ func start(t testing.TB, s setup) *testServer {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve() }()
+	if s.still {
+		ended <- ErrClosed
+	} else {
+		go func() { ended <- srv.Serve() }()
+	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -141,21 +147,22 @@ func expect(t testing.TB, c *wire.Conn, line, want string) {
 	}
 }
 
-// bothDrivers runs fn on the epoll loops and on the portable driver.
-func bothDrivers(t *testing.T, fn func(t *testing.T, s setup)) {
+// allDrivers runs fn on one epoll loop, on three, and on the portable driver.
+func allDrivers(t *testing.T, fn func(t *testing.T, s setup)) {
 	t.Parallel()
-	t.Run("loop", func(t *testing.T) {
-		t.Parallel()
-		fn(t, setup{})
-	})
-	t.Run("loops", func(t *testing.T) {
-		t.Parallel()
-		fn(t, setup{args: []string{"--io-threads", "3"}})
-	})
-	t.Run("portable", func(t *testing.T) {
-		t.Parallel()
-		fn(t, setup{portable: true})
-	})
+	for name, s := range drivers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s.args = slices.Clone(s.args)
+			fn(t, s)
+		})
+	}
+}
+
+var drivers = map[string]setup{
+	"loop":     {},
+	"loops":    {args: []string{"--io-threads", "3"}},
+	"portable": {portable: true},
 }
 
 func eventually(t testing.TB, what string, ok func() bool) {
@@ -180,7 +187,7 @@ func readToEnd(t testing.TB, c net.Conn) string {
 }
 
 func TestBasics(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		c := start(t, s).dial()
 		expect(t, c, "PING", "+PONG")
 		expect(t, c, "SET k v", "+OK")
@@ -199,7 +206,7 @@ func TestBasics(t *testing.T) {
 
 // Replies come in the order of the requests, however these are cut, and each command sees what those before it wrote.
 func TestPipelineOrder(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		srv := start(t, s)
 		var wg sync.WaitGroup
 		for client := range 4 {
@@ -264,7 +271,7 @@ func checkPipeline(c *wire.Conn, client int) error {
 
 // What many connections do to the same keys at once adds up.
 func TestConcurrentIncrements(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		srv := start(t, s)
 		const clients, each = 8, 300
 		var wg sync.WaitGroup
@@ -299,7 +306,7 @@ func TestConcurrentIncrements(t *testing.T) {
 
 // A slow command holds up its own connection only.
 func TestSlowCommandLeavesOthersAlone(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		srv := start(t, s)
 		slow, other := srv.dial(), srv.dial()
 		expect(t, other, "PING", "+PONG")
@@ -324,7 +331,7 @@ func TestSlowCommandLeavesOthersAlone(t *testing.T) {
 }
 
 func TestTransactions(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		srv := start(t, s)
 		a, b := srv.dial(), srv.dial()
 		expect(t, a, "EXEC", "-ERR EXEC without MULTI")
@@ -352,7 +359,7 @@ func TestTransactions(t *testing.T) {
 }
 
 func TestAuth(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		s.args = append(s.args, "--requirepass", "secret")
 		c := start(t, s).dial()
 		expect(t, c, "GET k", "-NOAUTH Authentication required.")
@@ -363,7 +370,7 @@ func TestAuth(t *testing.T) {
 }
 
 func TestReplyModes(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		c := start(t, s).dial()
 		c.Send("CLIENT", "REPLY", "OFF")
 		c.Send("SET", "k", "1")
@@ -384,7 +391,7 @@ func TestReplyModes(t *testing.T) {
 }
 
 func TestClientPause(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		srv := start(t, s)
 		a, b := srv.dial(), srv.dial()
 		expect(t, a, "CLIENT PAUSE 60000 WRITE", "+OK")
@@ -410,7 +417,7 @@ func TestClientPause(t *testing.T) {
 }
 
 func TestClientKill(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		srv := start(t, s)
 		a := srv.dial()
 		expect(t, a, "PING", "+PONG")
@@ -437,9 +444,9 @@ func TestPanic(t *testing.T) {
 		panic("out of stones")
 	}
 	defer func() { row.Run = run }()
-	for _, portable := range []bool{false, true} {
-		t.Run(fmt.Sprintf("portable=%v", portable), func(t *testing.T) {
-			srv := start(t, setup{portable: portable})
+	for name, s := range drivers {
+		t.Run(name, func(t *testing.T) {
+			srv := start(t, s)
 			a, b := srv.dial(), srv.dial()
 			expect(t, b, "SET other 1", "+OK")
 			a.Send("SET", "first", "1")
@@ -462,8 +469,37 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// Who connects before the server is made waits, and is served then.
+func TestEarlyClients(t *testing.T) {
+	allDrivers(t, func(t *testing.T, s setup) {
+		conf, _, err := config.Load("", []string{"--port", "0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := Listen(conf); err != nil || len(l) > 0 {
+			t.Errorf("%v, %v without a port", l, err)
+		}
+		if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		c, err := wire.Dial(s.listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.Send("SET", "k", "v")
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		start(t, s)
+		if v, err := c.Receive(); err != nil || v.String() != "+OK" {
+			t.Errorf("%v, %v", v, err)
+		}
+	})
+}
+
 func TestUnixSocket(t *testing.T) {
-	bothDrivers(t, func(t *testing.T, s setup) {
+	allDrivers(t, func(t *testing.T, s setup) {
 		l, err := listenUnix(t.TempDir()+"/s", 0o600)
 		if err != nil {
 			t.Fatal(err)

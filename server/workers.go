@@ -84,7 +84,7 @@ func (w *workers) work() {
 			return
 		}
 		x.warm(j.c)
-		j.done(j.c, x.runStable(w.srv.base, j.c))
+		j.done(j.c, x.runStable(w.srv.node.Context(), j.c))
 	}
 }
 

@@ -2,7 +2,8 @@
 // whose state has news (hashicorp/memberlist).
 //
 // The bus is one TCP listener that all traffic between nodes shares, told apart
-// by the kind in each connection's first bytes, and UDP on the same port.
+// by the kind in each connection's first bytes, and UDP on the same port. Under TLS
+// there is no UDP: packets go over kept connections (packets.go).
 package gossip
 
 import (
@@ -27,6 +28,14 @@ const (
 	KindGossip Kind = 1
 	// KindState exchanges node tables.
 	KindState Kind = 2
+	// KindPackets carries memberlist's packets under TLS.
+	KindPackets Kind = 3
+	// KindIdentity asks a process which one of its node's it is.
+	KindIdentity Kind = 4
+	// KindWatch stays open while the process lives.
+	KindWatch Kind = 5
+	// FirstKind is where the kinds of other subsystems begin.
+	FirstKind Kind = 16
 )
 
 const (
@@ -42,8 +51,10 @@ type BusOptions struct {
 	// Bind is as the bind directive; Port 0 takes any free port.
 	Bind []string
 	Port int
-	// Secret is shared by all nodes. Without one Plain must be set, unless every bind address is a loopback one.
+	// Secret is shared by all nodes, TLS encrypts and shows certificates; both may be set. Without either Plain
+	// must be set, unless every bind address is a loopback one.
 	Secret string
+	TLS    *TLS
 	Plain  bool
 	// Network is System unless a test brings its own.
 	Network Network
@@ -56,6 +67,9 @@ type Bus struct {
 	secret  []byte
 	sockets *sockets
 	local   string // source address for dialing
+	links   *links // nil without TLS
+	ctx     context.Context
+	cancel  context.CancelFunc
 
 	handlers [256]atomic.Pointer[func(net.Conn)]
 	packets  atomic.Pointer[func(b []byte, from net.Addr)]
@@ -73,7 +87,7 @@ type Bus struct {
 
 // ErrPlain: the bus would be open to strangers.
 var ErrPlain = errors.New("cluster bus: the node listens beyond loopback and nothing protects its bus: " +
-	"set cluster-bus-secret to the same text on every node, or allow it with cluster-bus-plaintext yes")
+	"set cluster-bus-secret to the same text on every node, use tls-cluster yes, or allow it with cluster-bus-plaintext yes")
 
 // Listen opens the bus's sockets and begins to accept.
 func Listen(o BusOptions) (*Bus, error) {
@@ -83,16 +97,21 @@ func Listen(o BusOptions) (*Bus, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Secret == "" && !o.Plain && !loopbackOnly(o.Bind) {
+	if o.Secret == "" && o.TLS == nil && !o.Plain && !loopbackOnly(o.Bind) {
 		return nil, ErrPlain
 	}
-	socks, err := bind(o.Network, o.Bind, o.Port)
+	socks, err := bind(o.Network, o.Bind, o.Port, o.TLS == nil)
 	if err != nil {
 		return nil, err
 	}
 	b := &Bus{o: o, sockets: socks, greeting: make(chan struct{}, maxGreeting), local: sourceAddr(o.Bind)}
 	b.secret = derive([]byte(o.Secret), "cairn bus 1")
 	b.mu.conns = make(map[net.Conn]struct{})
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	if o.TLS != nil {
+		b.links = &links{bus: b, to: make(map[string]chan []byte)}
+		b.Handle(KindPackets, b.servePackets)
+	}
 	for _, l := range socks.listeners {
 		b.wg.Go(func() { b.accept(l) })
 	}
@@ -146,7 +165,7 @@ func (b *Bus) Handle(kind Kind, fn func(net.Conn)) {
 
 func (b *Bus) served(kind Kind) bool { return b.handlers[kind].Load() != nil }
 
-// HandlePackets serves UDP packets; fn owns b.
+// HandlePackets serves packets; fn owns b.
 func (b *Bus) HandlePackets(fn func(b []byte, from net.Addr)) {
 	if fn == nil {
 		b.packets.Store(nil)
@@ -197,21 +216,32 @@ func (b *Bus) serve(raw net.Conn) {
 	_ = conn.Close()
 }
 
-// admit does the server's side of the handshake.
+// admit does the server's side of the handshakes.
 func (b *Bus) admit(raw net.Conn) (net.Conn, Kind, error) {
-	_ = raw.SetDeadline(time.Now().Add(handshakeTimeout))
-	kind, s, err := welcome(raw, b.secret, b.served)
+	ctx, cancel := context.WithTimeout(b.ctx, handshakeTimeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	_ = raw.SetDeadline(deadline)
+	conn, err := b.o.TLS.serve(ctx, raw)
+	if err != nil {
+		return nil, 0, errors.Join(ErrHandshake, err)
+	}
+	bound, err := binding(conn)
 	if err != nil {
 		return nil, 0, err
 	}
-	conn, err := b.protect(raw, s, false)
+	kind, s, err := welcome(conn, b.secret, bound, b.served)
+	if err != nil {
+		return nil, 0, err
+	}
+	conn, err = b.protect(conn, s, false)
 	_ = raw.SetDeadline(time.Time{})
 	return conn, kind, err
 }
 
-// protect seals the connection if there is a secret to seal it with.
+// protect seals the connection if there is a secret to seal it with, and not TLS already.
 func (b *Bus) protect(conn net.Conn, s *session, client bool) (net.Conn, error) {
-	if b.o.Secret == "" {
+	if b.o.Secret == "" || b.o.TLS != nil {
 		return conn, nil
 	}
 	return seal(conn, s, client)
@@ -239,15 +269,23 @@ func (b *Bus) Dial(ctx context.Context, addr string, kind Kind) (net.Conn, error
 	return &trackedConn{Conn: conn, done: func() { b.untrack(raw) }}, nil
 }
 
-// introduce does the client's side of the handshake.
+// introduce does the client's side of the handshakes.
 func (b *Bus) introduce(ctx context.Context, raw net.Conn, kind Kind) (net.Conn, error) {
 	deadline, _ := ctx.Deadline()
 	_ = raw.SetDeadline(deadline)
-	s, err := greet(raw, b.secret, kind)
+	conn, err := b.o.TLS.connect(ctx, raw)
+	if err != nil {
+		return nil, errors.Join(ErrHandshake, err)
+	}
+	bound, err := binding(conn)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := b.protect(raw, s, true)
+	s, err := greet(conn, b.secret, bound, kind)
+	if err != nil {
+		return nil, err
+	}
+	conn, err = b.protect(conn, s, true)
 	_ = raw.SetDeadline(time.Time{})
 	return conn, err
 }
@@ -264,7 +302,7 @@ func (c *trackedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// maxPacket is the largest UDP payload.
+// maxPacket bounds a packet, as UDP does.
 const maxPacket = 64 << 10
 
 func (b *Bus) receive(p net.PacketConn) {
@@ -277,15 +315,25 @@ func (b *Bus) receive(p net.PacketConn) {
 			}
 			continue // an ICMP error of an earlier send
 		}
-		b.received.Add(1)
-		if fn := b.packets.Load(); fn != nil {
-			(*fn)(append([]byte(nil), buf[:n]...), from)
-		}
+		b.deliver(buf[:n], from)
 	}
 }
 
-// SendPacket sends one UDP packet.
+// deliver hands a copy of a packet on.
+func (b *Bus) deliver(p []byte, from net.Addr) {
+	b.received.Add(1)
+	if fn := b.packets.Load(); fn != nil {
+		(*fn)(append([]byte(nil), p...), from)
+	}
+}
+
+// SendPacket sends one packet, which may be lost.
 func (b *Bus) SendPacket(p []byte, addr string) error {
+	if b.links != nil {
+		b.sent.Add(1)
+		b.links.send(p, addr)
+		return nil
+	}
 	to, err := net.ResolveUDPAddr("udp", addr)
 	if err != nil {
 		return err
@@ -293,6 +341,17 @@ func (b *Bus) SendPacket(p []byte, addr string) error {
 	b.sent.Add(1)
 	_, err = b.sockets.packetConn(to).WriteTo(p, to)
 	return err
+}
+
+// spawn runs fn until the bus is closed; it says whether it could.
+func (b *Bus) spawn(fn func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.closed {
+		return false
+	}
+	b.wg.Go(fn)
+	return true
 }
 
 func (b *Bus) track(conn net.Conn) bool {
@@ -325,6 +384,7 @@ func (b *Bus) Close() error {
 		return nil
 	}
 	b.mu.closed = true
+	b.cancel()
 	for conn := range b.mu.conns {
 		_ = conn.Close()
 	}

@@ -204,7 +204,7 @@ func FuzzWelcome(f *testing.F) {
 	hello := append([]byte(magic), busVersion, byte(KindState))
 	f.Add(append(hello, make([]byte, 100)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, _, err := welcome(&pipe{Buffer: *bytes.NewBuffer(b)}, []byte("quarry"), func(Kind) bool { return true }); err == nil {
+		if _, _, err := welcome(&pipe{Buffer: *bytes.NewBuffer(b)}, []byte("quarry"), nil, func(Kind) bool { return true }); err == nil {
 			t.Fatal("admitted without the secret")
 		}
 	})

@@ -82,12 +82,14 @@ func (g *Gossip) config() *memberlist.Config {
 	c.Transport = newTransport(g.o.ID, g.o.Bus, g.o.Resolve)
 	c.RequireNodeNames = true
 	c.EnableCompression = false // LZW costs more than these small messages
-	c.SecretKey = derive([]byte(g.o.Bus.o.Secret), "cairn gossip 1")
+	if g.o.Bus.o.TLS == nil {
+		c.SecretKey = derive([]byte(g.o.Bus.o.Secret), "cairn gossip 1")
+	}
 	c.Logger = memberlistLogger(g.o.Logger)
 	c.DeadNodeReclaimTime = time.Second
 	c.Delegate, c.Alive, c.Ping = delegate{g}, gate{g}, pings{g}
 
-	c.ProbeInterval = min(max(g.o.NodeTimeout/10, 200*time.Millisecond), time.Second)
+	c.ProbeInterval = min(max(g.o.NodeTimeout/10, 200*time.Millisecond), 500*time.Millisecond)
 	c.ProbeTimeout = min(c.ProbeInterval*2/3, 500*time.Millisecond)
 	c.SuspicionMult = max(2, int(g.o.NodeTimeout/4/c.ProbeInterval))
 	c.SuspicionMaxTimeoutMult = 1

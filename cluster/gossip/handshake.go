@@ -8,17 +8,19 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 )
 
-// Every bus connection begins with a handshake in which both sides prove that
-// they know the shared secret, without showing it:
+// Every bus connection begins, after the TLS handshake if there is one, with a handshake
+// in which both sides prove that they know the shared secret, without showing it:
 //
 //	client → server: magic(8) version(1) kind(1) nonce(32)
-//	server → client: nonce(32) HMAC-SHA256(secret, "server" hello nonce)
-//	client → server:           HMAC-SHA256(secret, "client" hello nonce)
+//	server → client: nonce(32) HMAC-SHA256(secret, "server" hello nonce binding)
+//	client → server:           HMAC-SHA256(secret, "client" hello nonce binding)
 //
-// After it each direction is sealed with a key of its own (seal.go), unless
-// there is no secret. The first ten bytes never change their place.
+// The binding is the TLS connection's (tls.go), else empty. After the handshake each direction is
+// sealed with a key of its own (seal.go), unless TLS does that, or there is no
+// secret. The first ten bytes never change their place.
 const (
 	magic         = "CAIRNBUS"
 	busVersion    = 1
@@ -29,12 +31,16 @@ const (
 )
 
 // ErrHandshake: the peer is no member of this cluster's bus, or does not know its secret.
-var ErrHandshake = errors.New("cluster bus: handshake failed (is cluster-bus-secret the same on both nodes?)")
+var ErrHandshake = errors.New("cluster bus: handshake failed (have both nodes the same cluster-bus-secret, and tls-cluster with certificates that the other accepts?)")
 
 // session is what both sides know after a handshake.
 type session struct {
 	secret     []byte
 	transcript []byte
+}
+
+func newSession(secret, hello, nonce, binding []byte) *session {
+	return &session{secret, slices.Concat(hello, nonce, binding)}
 }
 
 func (s *session) mac(label string) []byte {
@@ -45,7 +51,7 @@ func (s *session) mac(label string) []byte {
 }
 
 // greet is the client's side.
-func greet(conn net.Conn, secret []byte, kind Kind) (*session, error) {
+func greet(conn net.Conn, secret, binding []byte, kind Kind) (*session, error) {
 	hello := make([]byte, 0, helloSize)
 	hello = append(hello, magic...)
 	hello = append(hello, busVersion, byte(kind))
@@ -57,7 +63,7 @@ func greet(conn net.Conn, secret []byte, kind Kind) (*session, error) {
 	if _, err := io.ReadFull(conn, challenge); err != nil {
 		return nil, errors.Join(ErrHandshake, err)
 	}
-	s := &session{secret, append(hello, challenge[:nonceSize]...)}
+	s := newSession(secret, hello, challenge[:nonceSize], binding)
 	if !hmac.Equal(challenge[nonceSize:], s.mac("server")) {
 		return nil, ErrHandshake
 	}
@@ -66,7 +72,7 @@ func greet(conn net.Conn, secret []byte, kind Kind) (*session, error) {
 }
 
 // welcome is the server's side; it answers only kinds that are served.
-func welcome(conn net.Conn, secret []byte, served func(Kind) bool) (Kind, *session, error) {
+func welcome(conn net.Conn, secret, binding []byte, served func(Kind) bool) (Kind, *session, error) {
 	hello := make([]byte, helloSize)
 	if _, err := io.ReadFull(conn, hello); err != nil {
 		return 0, nil, err
@@ -76,7 +82,7 @@ func welcome(conn net.Conn, secret []byte, served func(Kind) bool) (Kind, *sessi
 		return 0, nil, ErrHandshake
 	}
 	n := nonce()
-	s := &session{secret, append(hello, n...)}
+	s := newSession(secret, hello, n, binding)
 	if _, err := conn.Write(append(n, s.mac("server")...)); err != nil {
 		return 0, nil, err
 	}

@@ -46,11 +46,12 @@ func sameFamily(ip net.IP, addr string) bool {
 	return to != nil && (ip.To4() == nil) == (to.To4() == nil)
 }
 
-// sockets are a bus's open ones: a TCP and a UDP socket on the same port of each address.
+// sockets are a bus's open ones: a TCP socket, and a UDP one if packets are wanted, on the same port of each address.
 type sockets struct {
 	listeners []net.Listener
 	packets   []net.PacketConn
 	port      int
+	udp       bool
 }
 
 func (s *sockets) close() error {
@@ -68,20 +69,20 @@ func (s *sockets) close() error {
 const bindTries = 20
 
 // bind opens the sockets. Addresses are as in Redis's bind directive: one that begins with '-' may be unavailable.
-func bind(n Network, addrs []string, port int) (*sockets, error) {
+func bind(n Network, addrs []string, port int, udp bool) (*sockets, error) {
 	if len(addrs) == 0 {
 		addrs = []string{"*"}
 	}
 	for try := 1; ; try++ {
-		s, err := bindOnce(n, addrs, port)
+		s, err := bindOnce(n, addrs, port, udp)
 		if err == nil || port != 0 || try == bindTries {
 			return s, err
 		}
 	}
 }
 
-func bindOnce(n Network, addrs []string, port int) (*sockets, error) {
-	s := &sockets{port: port}
+func bindOnce(n Network, addrs []string, port int, udp bool) (*sockets, error) {
+	s := &sockets{port: port, udp: udp}
 	for _, addr := range addrs {
 		optional := strings.HasPrefix(addr, "-")
 		if err := s.open(n, ListenHost(addr)); err != nil && !optional {
@@ -101,14 +102,16 @@ func (s *sockets) open(n Network, host string) error {
 		return err
 	}
 	port := portOf(l.Addr())
-	p, err := n.ListenPacket(net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		_ = l.Close()
-		return err
+	if s.udp {
+		p, err := n.ListenPacket(net.JoinHostPort(host, strconv.Itoa(port)))
+		if err != nil {
+			_ = l.Close()
+			return err
+		}
+		s.packets = append(s.packets, p)
 	}
 	s.port = port
 	s.listeners = append(s.listeners, l)
-	s.packets = append(s.packets, p)
 	return nil
 }
 

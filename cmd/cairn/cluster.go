@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/cairndb/cairn/cluster"
+	"github.com/cairndb/cairn/cluster/gossip"
 	"github.com/cairndb/cairn/server/config"
 )
 
@@ -13,11 +14,16 @@ func openCluster(conf *config.Config, log *slog.Logger) (*cluster.Cluster, error
 	if !conf.ClusterEnabled() {
 		return nil, nil
 	}
+	protection, err := busTLS(conf)
+	if err != nil {
+		return nil, err
+	}
 	c, err := cluster.Start(cluster.Options{
 		ConfigFile: conf.ClusterConfigFile(),
 		Port:       conf.Port(), BusPort: conf.ClusterPort(),
 		Bind:     conf.Bind(),
 		Secret:   conf.ClusterBusSecret(),
+		TLS:      protection,
 		Plain:    conf.ClusterBusPlaintext(),
 		Settings: clusterSettings(conf),
 		Logger:   log,
@@ -29,6 +35,33 @@ func openCluster(conf *config.Config, log *slog.Logger) (*cluster.Cluster, error
 		"cluster-announce-ip", "cluster-announce-hostname", "cluster-announce-port", "cluster-announce-bus-port",
 		"cluster-preferred-endpoint-type"}, func() error { return c.Configure(clusterSettings(conf)) })
 	return c, nil
+}
+
+// busTLS loads the certificates of tls-cluster, again whenever they are set; nil without it.
+func busTLS(conf *config.Config) (*gossip.TLS, error) {
+	if !conf.TLSCluster() {
+		return nil, nil
+	}
+	t, err := gossip.LoadTLS(tlsFiles(conf))
+	if err != nil {
+		return nil, fmt.Errorf("tls-cluster: %w", err)
+	}
+	conf.OnChange([]string{"tls-cert-file", "tls-key-file", "tls-client-cert-file", "tls-client-key-file", "tls-ca-cert-file",
+		"tls-ca-cert-dir"}, func() error {
+		if err := t.Reload(tlsFiles(conf)); err != nil {
+			return fmt.Errorf("unable to update the TLS configuration: %w", err)
+		}
+		return nil
+	})
+	return t, nil
+}
+
+func tlsFiles(conf *config.Config) gossip.TLSFiles {
+	return gossip.TLSFiles{
+		Cert: conf.TLSCertFile(), Key: conf.TLSKeyFile(),
+		ClientCert: conf.TLSClientCertFile(), ClientKey: conf.TLSClientKeyFile(),
+		CACert: conf.TLSCACertFile(), CADir: conf.TLSCACertDir(),
+	}
 }
 
 func clusterSettings(conf *config.Config) cluster.Settings {

@@ -52,6 +52,9 @@ func runServer(args []string, out *output) error {
 	if err != nil {
 		return exitError{exitUsage, err}
 	}
+	if err := os.MkdirAll(conf.Dir(), 0o755); err != nil { // before the log, which may lie in it
+		return fmt.Errorf("data folder: %w", err)
+	}
 	logs, err := newLogs(conf, out.stdout)
 	if err != nil {
 		return err
@@ -96,9 +99,21 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 	stop, done := stopSignals(logs)
 	defer done()
 
-	if err := os.MkdirAll(conf.Dir(), 0o755); err != nil {
-		return fmt.Errorf("data folder: %w", err)
+	unread, err := inspectDir(conf)
+	if err != nil {
+		return err
 	}
+	if len(unread) > 0 {
+		logs.Warn("Redis's files in the data folder are not loaded; docs/operations.md tells how to bring their data in",
+			"dir", conf.Dir(), "files", some(unread))
+	}
+	// A taken port is told before a start that may take long. Who connects meanwhile waits in the backlog.
+	listeners, err := server.Listen(conf)
+	if err != nil {
+		return listenError(err)
+	}
+	defer closeAll(listeners)
+
 	began := time.Now()
 	o := storeOptions(conf, logs.Logger, stop)
 	o.Progress = recoveryProgress(logs)
@@ -106,7 +121,8 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 	if err != nil {
 		return folderError(conf.Dir(), err)
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	closeStore := store.Close
+	defer func() { err = errors.Join(err, closeStore()) }()
 	followStore(conf, store)
 
 	closePprof, err := servePprof(conf.PprofAddress(), logs.Logger)
@@ -125,10 +141,10 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 
 	srv, err := server.New(server.Options{
 		Config: conf, Store: store, Cluster: member, RunID: newRunID(), Version: version, Logger: logs.Logger,
-		OnShutdown: func(bool) { stop.request("SHUTDOWN") },
+		Listeners: listeners, OnShutdown: stop.shutdownCommand,
 	})
 	if err != nil {
-		return listenError(err)
+		return err
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
@@ -142,13 +158,26 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 		logs.notice("Ready to accept connections", "address", a, "after", time.Since(began).Round(time.Millisecond))
 	}
 
+	var cause stopCause
 	select {
-	case err = <-served:
-	case cause := <-stop.asked:
+	case cause.err = <-served:
+	case cause = <-stop.asked:
 		logs.notice("Stopping", "because", cause.why)
-		err = cause.err
 	}
-	return errors.Join(err, shutdown(srv, conf.ShutdownTimeout(), logs))
+	timeout := conf.ShutdownTimeout()
+	if cause.atOnce {
+		timeout = 0
+	}
+	if idle := shutdown(srv, timeout, logs); !idle || cause.atOnce {
+		closeStore = func() error { return syncOnly(store, logs) }
+	}
+	return cause.err
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		_ = l.Close() // closed already after a shutdown
+	}
 }
 
 // recoveryProgress tells now and then how far a long start is.
@@ -162,26 +191,62 @@ func recoveryProgress(logs *logs) func(what string, done, total uint64) {
 	}
 }
 
-// shutdown drains the connections for as long as shutdown-timeout allows.
-func shutdown(srv *server.Server, timeout time.Duration, logs *logs) error {
+// shutdown drains the connections for as long as the timeout allows, and says whether the store is idle: only then may
+// it be closed.
+func shutdown(srv *server.Server, timeout time.Duration, logs *logs) (idle bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	if err := srv.Shutdown(ctx); err != nil {
-		logs.Warn("connections did not end in time and were closed", "error", err)
+	err := srv.Shutdown(ctx)
+	switch {
+	case errors.Is(err, server.ErrBusy):
+		logs.Warn("a command did not end in time and is cut off", "timeout", timeout)
+		return false
+	case err != nil && timeout > 0:
+		logs.Warn("connections did not end in time and were closed", "timeout", timeout)
 	}
-	return nil
+	return true
+}
+
+// syncTimeout bounds the sync of the log when the process ends without closing the store: everything acknowledged has
+// reached the operating system by then, or the disk where appendfsync says so.
+const syncTimeout = 5 * time.Second
+
+// syncOnly ends the use of a store by a sync of its log; the next start replays it.
+func syncOnly(store *engine.Store, logs *logs) error {
+	synced := make(chan error, 1)
+	go func() { synced <- store.Log().Sync() }()
+	select {
+	case err := <-synced:
+		if err == nil {
+			logs.notice("The log is synced; the store is not closed, the next start replays the log")
+		}
+		return err
+	case <-time.After(syncTimeout):
+		logs.Warn("the log could not be synced in time; the operating system has what was acknowledged", "timeout", syncTimeout)
+		return nil
+	}
 }
 
 // stopping is how a node hears that it has to end.
 type stopping struct{ asked chan stopCause }
 
 type stopCause struct {
-	why string
-	err error // of a node that cannot go on
+	why    string
+	err    error // of a node that cannot go on
+	atOnce bool  // without draining connections and closing the store
 }
 
 // request asks the node to stop; the first cause counts.
 func (s stopping) request(why string) { s.ask(stopCause{why: why}) }
+
+// shutdownCommand is what the SHUTDOWN command asks for.
+func (s stopping) shutdownCommand(save bool) {
+	if save {
+		s.request("SHUTDOWN")
+	} else {
+		s.ask(stopCause{why: "SHUTDOWN NOSAVE", atOnce: true})
+	}
+}
 
 func (s stopping) ask(c stopCause) {
 	select {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,12 +33,19 @@ func TestStartErrors(t *testing.T) {
 	foreign := filepath.Dir(write("foreign/PG_VERSION", "15\n"))
 	newer := filepath.Dir(write("newer/CAIRN", "cairn data folder, format 99\n"))
 	port := fmt.Sprint(running.Port)
+	socket := filepath.Join(dir, "cairn.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
 	for _, c := range []struct {
 		args []string
 		code int
 		want string
 	}{
 		{[]string{conf}, exitUsage, "bad.conf, line 3: 'maxmemory lots': argument must be a memory value"},
+		{[]string{"--port", "99999"}, exitUsage, "command line: 'port 99999': argument must be between 0 and 65535"},
 		{[]string{"--prot", "1"}, exitUsage, "command line: 'prot 1': Bad directive"},
 		{[]string{"/nonexistent.conf"}, exitUsage, "can't open config file"},
 		{[]string{"--daemonize", "yes"}, exitUsage, "supervisor"},
@@ -46,6 +54,7 @@ func TestStartErrors(t *testing.T) {
 		{[]string{"--port", "0", "--dir", foreign}, exitFailure, "PG_VERSION"},
 		{[]string{"--port", "0", "--dir", newer}, exitFailure, "format 99"},
 		{[]string{"--port", "0", "--dir", conf}, exitFailure, "not a directory"},
+		{[]string{"--port", "0", "--dir", running.Dir, "--unixsocket", socket}, exitFailure, "is in use by another process"},
 	} {
 		out := cairn(t, c.code, append([]string{"server"}, c.args...)...)
 		last := out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:]

@@ -29,7 +29,7 @@ func storeOptions(conf *config.Config, log *slog.Logger, stop stopping) engine.O
 	o.SyncPolicy = syncPolicy(conf)
 	o.Databases = conf.Databases()
 	o.Logger = log
-	o.OnFailure = func(err error) { stop.ask(stopCause{"the store has failed", err}) }
+	o.OnFailure = func(err error) { stop.ask(stopCause{why: "the store has failed", err: err}) }
 	return o
 }
 

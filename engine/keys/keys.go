@@ -7,6 +7,7 @@
 //	slot(2)             'e' expireAt-ms(8) kind(1) db(1) userkey → expiry index: nothing
 //	slot(2)             'c'                                 → the slot's counters
 //	0xF0 'a'                                                → applied log offset
+//	0xF0 'p', 0xF0 'q'                                      → log offsets up to which there may be parts of later records
 //	0xF0 'd'                                                → database table
 //	0xF0 's'                                                → summary written by a clean close
 //
@@ -69,9 +70,11 @@ const MetaOverhead = metaLen
 
 // The node-local keys: never in the log, except for the database table.
 var (
-	AppliedKey   = []byte{nodePrefix, 'a'}
-	DatabasesKey = []byte{nodePrefix, 'd'}
-	SummaryKey   = []byte{nodePrefix, 's'}
+	AppliedKey       = []byte{nodePrefix, 'a'}
+	DatabasesKey     = []byte{nodePrefix, 'd'}
+	ReachedDirectKey = []byte{nodePrefix, 'p'}
+	ReachedDrainKey  = []byte{nodePrefix, 'q'}
+	SummaryKey       = []byte{nodePrefix, 's'}
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

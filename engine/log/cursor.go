@@ -100,6 +100,9 @@ func (c *Cursor) ready() (bool, error) {
 			return false, err
 		}
 		file, err := c.l.fs.Open(c.l.segmentPath(start), vfs.SequentialReadsOption)
+		if err != nil && c.off < c.l.Start() { // meanwhile
+			return false, fmt.Errorf("%w: %d, it starts at %d", ErrDropped, c.off, c.l.Start())
+		}
 		if err != nil {
 			return false, fmt.Errorf("log: %w", err)
 		}

@@ -93,6 +93,9 @@ type Options struct {
 	// SyncInterval is the pause between background syncs under EverySec,
 	// 500 ms by default, so that with the sync itself it stays within a second.
 	SyncInterval time.Duration
+	// Prewrite fills segments with zeros before they are used under Always, which makes each
+	// sync quicker on a file system that writes in place.
+	Prewrite bool
 	// ReadOnly opens the log to read and check it: nothing in the folder is
 	// changed, a torn tail is left out but not cut.
 	ReadOnly bool
@@ -137,7 +140,10 @@ type Log struct {
 	// Offsets: start <= synced <= written <= end. Written under mu, read by anyone.
 	start, synced, written, end atomic.Uint64
 	policy                      atomic.Int32
-	trouble                     atomic.Pointer[trouble] // see Err
+	lastSync                    atomic.Int64              // how long the last sync took, in ns
+	syncBegan                   atomic.Pointer[time.Time] // when the sync that runs now began
+	delayed                     atomic.Uint64             // see Stats.Delayed
+	trouble                     atomic.Pointer[trouble]   // see Err
 
 	// syncMu is held by whoever syncs.
 	syncMu sync.Mutex
@@ -288,8 +294,9 @@ func (l *Log) makeWritable(r *recovery) error {
 	if err := active.reserve(max(active.room, l.o.SegmentSize)); err != nil {
 		// It can be read, and written again as soon as there is room.
 		l.setNoRoom(err)
+		return nil
 	}
-	return nil
+	return l.prewriteActive(r.end)
 }
 
 // beginFirstSegment makes a new log.
@@ -304,7 +311,17 @@ func (l *Log) beginFirstSegment() error {
 		return fileError(err)
 	}
 	l.active().named = true
-	return nil
+	return l.prewriteActive(0)
+}
+
+func (l *Log) prewrites() bool { return l.o.Prewrite && l.Policy() == Always }
+
+// prewriteActive makes the syncs in the segment that the log begins with quick, see segment.prewrite.
+func (l *Log) prewriteActive(from uint64) error {
+	if !l.prewrites() {
+		return nil
+	}
+	return l.active().prewrite(from, nil)
 }
 
 func (l *Log) active() *segment { return l.segs[len(l.segs)-1] }
@@ -485,6 +502,7 @@ type Stats struct {
 	SyncTime                    time.Duration // in all syncs
 	LastSync                    time.Duration // of the last sync
 	MaxSync                     time.Duration // of the longest
+	Delayed                     uint64        // times that somebody had to wait for a slow sync under EverySec
 	Stalled                     bool          // see ErrStalled
 	Failed                      bool          // see ErrFailed
 }
@@ -496,6 +514,7 @@ func (l *Log) Stats() Stats {
 	s := l.counters
 	s.Start, s.End, s.Written, s.Synced = l.Start(), l.End(), l.Written(), l.Synced()
 	s.Policy = l.Policy()
+	s.Delayed = l.delayed.Load()
 	s.Segments = len(l.segs)
 	for _, seg := range l.segs {
 		s.DiskBytes += segmentHeaderSize + seg.room

@@ -21,6 +21,7 @@ const (
 	nextName          = "next.tmp"
 	noSegment         = ^uint64(0) // segmentHeader.previous of the first segment
 	idSize            = 40         // of a replication ID
+	prewriteChunk     = 8 << 20
 )
 
 // Why a segment header is none.
@@ -145,6 +146,28 @@ func createSegmentFile(fs vfs.FS, name string, n int64) (*segment, error) {
 		return nil, errors.Join(err, fileError(file.Close()), fileError(fs.Remove(name)))
 	}
 	return s, nil
+}
+
+// prewrite writes zeros over the room for records from offset from on, so that a later sync of records there need not
+// change the file's metadata too, which takes about as long again. stop ends it early.
+func (s *segment) prewrite(from uint64, stop <-chan struct{}) error {
+	zeros := make([]byte, prewriteChunk)
+	for pos, end := s.position(from), segmentHeaderSize+s.room; pos < end; {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		n := min(prewriteChunk, end-pos)
+		if _, err := s.file.WriteAt(zeros[:n], pos); err != nil {
+			return fileError(err)
+		}
+		if err := s.file.SyncData(); err != nil { // by pieces, so that the log's own syncs need not wait for it all
+			return fileError(err)
+		}
+		pos += n
+	}
+	return fileError(s.file.Sync())
 }
 
 // fileError names the package in an error of the file system, and makes "disk full" an ErrNoSpace.

@@ -27,6 +27,20 @@ func (l *Log) sync() error {
 	return l.syncTo(target)
 }
 
+// quickSync is how long a sync may have taken last for FlushStable to wait for the next one itself.
+const quickSync = 2 * time.Millisecond
+
+// FlushStable is Flush and, under Always, a sync in the caller's thread if the last one was quick: then
+// to hand it to another thread and to hear of its end takes as long as the sync itself. On a
+// slow disk it leaves the sync to whoever waits (OnStable, WaitStable).
+func (l *Log) FlushStable() (stable uint64, err error) {
+	if l.Policy() != Always || l.lastSync.Load() > int64(quickSync) {
+		return l.Flush()
+	}
+	err = l.Sync()
+	return l.Stable(), err
+}
+
 // syncTo syncs what is written, unless another sync has covered target by the time it is our turn.
 func (l *Log) syncTo(target uint64) error {
 	l.syncMu.Lock()
@@ -43,6 +57,7 @@ func (l *Log) syncTo(target uint64) error {
 		return ErrClosed
 	}
 	began := time.Now()
+	l.syncBegan.Store(&began)
 	err := l.syncSegments(unsealed)
 	took := time.Since(began)
 
@@ -52,9 +67,11 @@ func (l *Log) syncTo(target uint64) error {
 		return l.fail(err)
 	}
 	l.synced.Store(written)
+	l.syncBegan.Store(nil)
 	l.counters.Syncs++
 	l.counters.SyncTime += took
 	l.counters.LastSync = took
+	l.lastSync.Store(int64(took))
 	l.counters.MaxSync = max(l.counters.MaxSync, took)
 	for i, s := range unsealed {
 		s.named = true
@@ -105,12 +122,19 @@ func (l *Log) fail(err error) error {
 }
 
 // Stable is the offset up to which the policy holds: everything before it has reached the
-// disk (Always) or the operating system. Switching to Always may move it back.
+// disk (Always) or the operating system. Switching to Always may move it back, and so does a slow sync under EverySec.
 func (l *Log) Stable() uint64 {
-	if l.Policy() == Always {
+	if p := l.Policy(); p == Always || p == EverySec && l.syncIsSlow() {
 		return l.synced.Load()
 	}
 	return l.written.Load()
+}
+
+// syncIsSlow: a sync has been running for longer than the pause before it was. What was written since the one before began may
+// be lost with it, so nothing more is acknowledged until it ends; otherwise the promise of a second would not hold.
+func (l *Log) syncIsSlow() bool {
+	began := l.syncBegan.Load()
+	return began != nil && time.Since(*began) > l.o.SyncInterval
 }
 
 // OnStable calls fn once, from a goroutine of the log, when Stable has reached
@@ -124,6 +148,8 @@ func (l *Log) OnStable(off uint64, fn func(error)) {
 		wake(l.wakeKeeper)
 	} else if l.Policy() == Always {
 		wake(l.wakeSyncer)
+	} else if l.written.Load() >= off {
+		l.delayed.Add(1)
 	}
 }
 

@@ -312,7 +312,7 @@ func (l *Log) prepareNext() {
 	}
 	l.preparing = true
 	l.mu.Unlock()
-	next, err := createSegmentFile(l.fs, l.fs.PathJoin(l.dir, nextName), l.o.SegmentSize)
+	next, err := l.createNext()
 	l.mu.Lock()
 	l.preparing = false
 	if err == nil {
@@ -322,4 +322,17 @@ func (l *Log) prepareNext() {
 		l.o.Logger.Warn("log can't make the next segment ahead", "dir", l.dir, "err", err)
 	}
 	l.cond.Broadcast()
+}
+
+// createNext makes next.tmp, ready for quick syncs if there will be many of them.
+func (l *Log) createNext() (*segment, error) {
+	name := l.fs.PathJoin(l.dir, nextName)
+	next, err := createSegmentFile(l.fs, name, l.o.SegmentSize)
+	if err != nil || !l.prewrites() {
+		return next, err
+	}
+	if err := next.prewrite(next.start, l.quit); err != nil {
+		return nil, errors.Join(err, fileError(next.file.Close()), fileError(l.fs.Remove(name)))
+	}
+	return next, nil
 }

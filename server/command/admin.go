@@ -53,7 +53,6 @@ var adminCommands = []*Command{
 // Saves runs and remembers SAVE, BGSAVE and BGREWRITEAOF: each is a flush of the store and a sync. At most one of a kind runs.
 type Saves struct {
 	ctx        context.Context
-	cancel     context.CancelFunc
 	background sync.WaitGroup
 
 	save, rewrite saveState
@@ -70,19 +69,12 @@ type saveState struct {
 
 var errSaving = errors.New("already in progress")
 
-func newSaves(started time.Time) *Saves {
-	s := &Saves{}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+func newSaves(ctx context.Context, started time.Time) *Saves {
+	s := &Saves{ctx: ctx}
 	s.save.last.Store(started.Unix())
 	s.save.lastTook.Store(-1)
 	s.rewrite.lastTook.Store(-1)
 	return s
-}
-
-// Close ends the saves in the background and waits for them.
-func (s *Saves) Close() {
-	s.cancel()
-	s.background.Wait()
 }
 
 // run brings everything to disk, as the save of kind k; only one runs at a time.
@@ -167,7 +159,8 @@ func role(c *Ctx) {
 }
 
 // shutdown answers only when it fails: a client sees the connection close. Whatever the modifiers say, everything acknowledged
-// stays: NOSAVE spares the flush of the store, and the next start replays the log instead.
+// stays: NOSAVE waits for nobody and spares the clean close of the store, and the next start replays the log instead. NOW and
+// FORCE change nothing: there are no replicas to wait for, and a close that fails prevents no end, since the log holds everything.
 func shutdown(c *Ctx) {
 	var noSave, save, abort, other bool
 	for i := 1; i < len(c.Args); i++ {

@@ -86,7 +86,7 @@ type Command struct {
 
 	subs map[string]*Command // Sub by the name behind "|"
 
-	Stats CallStats // counters for INFO commandstats and latencystats
+	index int // in Stats.calls
 }
 
 // Ctx is what a handler gets: valid during the call only.

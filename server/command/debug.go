@@ -85,14 +85,21 @@ func debugHelp(c *Ctx) {
 		"SLEEP <seconds>", "    Stop the connection for <seconds>. Decimals allowed.")
 }
 
-// maxSleep bounds DEBUG SLEEP, whose goroutine nothing else ends.
+// maxSleep bounds DEBUG SLEEP.
 const maxSleep = time.Hour
 
 func debugSleep(c *Ctx) {
 	// As in Redis, what is no number is 0, and so is what no int64 holds in microseconds.
 	seconds, _ := strconv.ParseFloat(string(c.Args[2]), 64)
 	if seconds > 0 && seconds < math.MaxInt64/1e6 {
-		time.Sleep(time.Duration(min(seconds, maxSleep.Seconds()) * float64(time.Second)))
+		timer := time.NewTimer(time.Duration(min(seconds, maxSleep.Seconds()) * float64(time.Second)))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-c.Node.Context().Done():
+			c.Out.Error("ERR the server stops")
+			return
+		}
 	}
 	c.Out.OK()
 }

@@ -17,6 +17,7 @@ func infoEngine(_ *Node, w *infoWriter) {
 	w.field("engine_disk_available", s.DiskAvailable)
 	w.field("engine_disk_total", s.DiskTotal)
 	w.field("engine_corruptions", s.Corruptions)
+	w.field("engine_corrupt_records", s.CorruptRecords)
 	w.field("engine_background_errors", s.BackgroundErrors)
 	w.field("engine_reclaimed_values", s.ReclaimedIDs)
 	w.field("engine_reclaim_slots_pending", s.ReclaimQueue)
@@ -57,6 +58,9 @@ func engineCaches(w *infoWriter, s *engine.Stats) {
 	w.field("record_cache_misses", s.RecordCacheMisses)
 	w.field("record_cache_records", s.RecordCacheRecords)
 	w.field("record_cache_max_bytes", s.RecordCacheMax)
+	w.field("record_cache_unsaved_bytes", s.UnsavedBytes)
+	w.field("record_cache_drains", s.Drains)
+	w.field("record_cache_drain_msec", s.DrainTime.Milliseconds())
 	w.field("block_cache_hits", s.BlockCacheHits)
 	w.field("block_cache_misses", s.BlockCacheMisses)
 	w.field("block_cache_bytes", s.BlockCacheBytes)
@@ -89,7 +93,8 @@ func infoLog(w *infoWriter) {
 	w.field("aof_current_size", w.store.Log.End-w.store.Log.Start)
 	w.zero("aof_base_size", "aof_pending_rewrite")
 	w.field("aof_buffer_length", w.store.Log.Buffered)
-	w.zero("aof_pending_bio_fsync", "aof_delayed_fsync")
+	w.zero("aof_pending_bio_fsync")
+	w.field("aof_delayed_fsync", w.store.Log.Delayed)
 }
 
 // replicationID names the history that the store's offsets count in: the log's present term.

@@ -123,7 +123,7 @@ func infoStats(n *Node, w *infoWriter) {
 	s := n.Stats
 	in, out := s.NetInput.Load(), s.NetOutput.Load()
 	w.field("total_connections_received", s.Connections.Load())
-	w.field("total_commands_processed", totalCalls())
+	w.field("total_commands_processed", s.totalCalls())
 	w.field("instantaneous_ops_per_sec", int64(s.ops.perSecond()))
 	w.field("total_net_input_bytes", in)
 	w.field("total_net_output_bytes", out)
@@ -153,13 +153,14 @@ func infoStats(n *Node, w *infoWriter) {
 	w.zero("acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel")
 }
 
-func infoCommandStats(_ *Node, w *infoWriter) {
+func infoCommandStats(n *Node, w *infoWriter) {
 	eachCommand(func(c *Command) {
-		calls, rejected, failed := c.Stats.Calls.Load(), c.Stats.Rejected.Load(), c.Stats.Failed.Load()
+		s := n.Stats.of(c)
+		calls, rejected, failed := s.total.Load(), s.rejected.Load(), s.failed.Load()
 		if calls == 0 && rejected == 0 && failed == 0 {
 			return
 		}
-		micros := float64(c.Stats.Nanos.Load()) / 1000
+		micros := float64(s.nanos.Load()) / 1000
 		w.field("cmdstat_"+c.Name, fmt.Sprintf("calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=%d",
 			calls, int64(micros), micros/float64(max(calls, 1)), rejected, failed))
 	})
@@ -178,7 +179,7 @@ func infoLatencyStats(n *Node, w *infoWriter) {
 	}
 	percentiles := n.Config.LatencyPercentiles()
 	eachCommand(func(c *Command) {
-		h := c.Stats.latency.Load()
+		h := n.Stats.of(c).latency.Load()
 		if h == nil {
 			return
 		}

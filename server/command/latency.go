@@ -266,7 +266,7 @@ func latencyReport(threshold time.Duration, events map[string]latencyEvent) stri
 func latencyHistogram(c *Ctx) {
 	var rows []*Command
 	add := func(cmd *Command) {
-		if cmd.Stats.latency.Load() != nil {
+		if c.Node.Stats.of(cmd).latency.Load() != nil {
 			rows = append(rows, cmd)
 		}
 	}
@@ -291,7 +291,7 @@ func latencyHistogram(c *Ctx) {
 	}
 	c.Out.Map(len(rows))
 	for _, cmd := range rows {
-		cmd.Stats.latency.Load().write(c, cmd.Name)
+		c.Node.Stats.of(cmd).latency.Load().write(c, cmd.Name)
 	}
 }
 

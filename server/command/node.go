@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -25,9 +26,11 @@ type Node struct {
 	Watches *Watches
 	Saves   *Saves
 
-	// Shutdown asks the server to stop; set by server.
+	// Shutdown asks the server to stop, without a clean close of the store unless save is set; set by server.
 	Shutdown func(save bool)
 
+	ctx        context.Context
+	cancel     context.CancelFunc
 	standalone *cluster.View
 }
 
@@ -45,8 +48,9 @@ func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runI
 		Slowlog: &Slowlog{},
 		Latency: &Latency{},
 		Watches: &Watches{physical: store.DB},
-		Saves:   newSaves(time.Now()),
 	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.Saves = newSaves(n.ctx, n.Started)
 	if cl == nil {
 		n.standalone = cluster.Standalone()
 	}
@@ -54,8 +58,17 @@ func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runI
 	return n
 }
 
-// Close ends what the node runs in the background. The store is closed after it.
-func (n *Node) Close() { n.Saves.Close() }
+// Context ends when commands must wait no longer: see Cancel.
+func (n *Node) Context() context.Context { return n.ctx }
+
+// Cancel makes commands that wait, and saves in the background, give up.
+func (n *Node) Cancel() { n.cancel() }
+
+// Close cancels, and waits for what the node runs in the background. The store is closed after it.
+func (n *Node) Close() {
+	n.Cancel()
+	n.Saves.background.Wait()
+}
 
 // View is the routing snapshot, also in standalone mode.
 func (n *Node) View() *cluster.View {
@@ -118,7 +131,7 @@ func (n *Node) run(c *Ctx) {
 		}
 		n.Stats.countError(c.Out.Buf[reply+1:])
 	}
-	c.Cmd.Stats.record(took, failed, n.Config.LatencyTracking())
+	n.Stats.of(c.Cmd).record(took, failed, n.Config.LatencyTracking())
 	n.observe(c, start, took)
 }
 
@@ -152,7 +165,7 @@ func (n *Node) observe(c *Ctx, start time.Time, took time.Duration) {
 // Redirect answers a command that routing sends elsewhere or refuses. It fails the transaction that s may be
 // queueing; one that is redirected at EXEC is dropped, and the reply is the redirection itself, as in Redis.
 func (n *Node) Redirect(s *Session, cmd *Command, text string) {
-	cmd.Stats.Rejected.Add(1)
+	n.Stats.of(cmd).rejected.Add(1)
 	if cmd.Name == "exec" {
 		s.discard(n)
 	} else {
@@ -167,7 +180,7 @@ func (n *Node) Redirect(s *Session, cmd *Command, text string) {
 func (n *Node) Reject(s *Session, cmd *Command, text string) {
 	s.flagMulti()
 	if cmd != nil {
-		cmd.Stats.Rejected.Add(1)
+		n.Stats.of(cmd).rejected.Add(1)
 		if cmd.Name == "exec" {
 			s.discard(n)
 			text = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(text, "ERR ")

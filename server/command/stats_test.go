@@ -63,13 +63,13 @@ func TestErrorCodesAreBounded(t *testing.T) {
 }
 
 func TestRecordingAllocatesOnce(t *testing.T) {
-	var s CallStats
+	var s callStats
 	s.record(time.Microsecond, false, true)
 	if n := testing.AllocsPerRun(100, func() { s.record(time.Microsecond, false, true) }); n != 0 {
 		t.Fatalf("%v allocations a call", n)
 	}
-	if s.Calls.Load() != 102 || s.Nanos.Load() != 102_000 {
-		t.Fatalf("%d calls, %d ns", s.Calls.Load(), s.Nanos.Load())
+	if s.total.Load() != 102 || s.nanos.Load() != 102_000 {
+		t.Fatalf("%d calls, %d ns", s.total.Load(), s.nanos.Load())
 	}
 }
 
@@ -86,5 +86,33 @@ func TestRate(t *testing.T) {
 	r.sample(at.Add(2*time.Second), 0) // the counter was reset
 	if got := r.perSecond(); got < 0 || got > 501 {
 		t.Errorf("after a reset the rate is %v", got)
+	}
+}
+
+// Two nodes in a process count their own calls.
+func TestCallsAreCountedByNode(t *testing.T) {
+	t.Parallel()
+	a, b := connect(t, startNode(t)), connect(t, startNode(t))
+	for range 3 {
+		a.do("SET", "k", "v")
+	}
+	a.do("CONFIG", "GET", "port")
+	a.do("GET")
+	info := a.do("INFO", "commandstats", "latencystats").Text
+	for _, want := range []string{"cmdstat_set:calls=3,", "cmdstat_config|get:calls=1,", "cmdstat_get:calls=0,usec=0,usec_per_call=0.00,rejected_calls=1", "latency_percentiles_usec_set:"} {
+		if !strings.Contains(info, want) {
+			t.Errorf("%s is missing in\n%s", want, info)
+		}
+	}
+	if info := b.do("INFO", "commandstats", "latencystats").Text; strings.Contains(info, "set:") {
+		t.Errorf("the other node's calls are counted:\n%s", info)
+	}
+	b.do("SET", "k", "v")
+	a.do("CONFIG", "RESETSTAT")
+	if info := a.do("INFO", "commandstats").Text; strings.Contains(info, "cmdstat_set:") {
+		t.Errorf("after a reset:\n%s", info)
+	}
+	if info := b.do("INFO", "commandstats").Text; !strings.Contains(info, "cmdstat_set:calls=1,") {
+		t.Errorf("the other node was reset, too:\n%s", info)
 	}
 }

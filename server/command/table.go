@@ -9,6 +9,9 @@ import (
 // table is every command by its lower-case name. It is filled by init and never changes.
 var table map[string]*Command
 
+// rowCount is the number of rows, subcommands included.
+var rowCount int
+
 // names are the keys of table in alphabetical order: the order of COMMAND, COMMAND DOCS and docs/commands.md.
 var names []string
 
@@ -36,8 +39,8 @@ func init() {
 
 func assemble(families ...[]*Command) {
 	table = make(map[string]*Command)
-	for _, rows := range families {
-		for _, c := range rows {
+	for _, family := range families {
+		for _, c := range family {
 			if table[c.Name] != nil {
 				panic(fmt.Sprintf("command %s is declared twice", c.Name))
 			}
@@ -50,8 +53,10 @@ func assemble(families ...[]*Command) {
 }
 
 // complete derives from a row what it does not state: the ACL categories that
-// follow from its flags, MovableKeys, and the index of its subcommands.
+// follow from its flags, MovableKeys, the place of its counters, and the index of its subcommands.
 func (c *Command) complete() {
+	c.index = rowCount
+	rowCount++
 	c.Categories = sortCategories(append(c.Categories, flagCategories(c)...))
 	for _, k := range c.Keys {
 		if k.ByKeyNum || k.BeginKeyword != "" {

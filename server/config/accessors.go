@@ -93,6 +93,14 @@ var (
 	readsWhenDown       = boolOf("cluster-allow-reads-when-down")
 	busSecret           = textOf("cluster-bus-secret")
 	busPlaintext        = boolOf("cluster-bus-plaintext")
+
+	tlsCluster        = boolOf("tls-cluster")
+	tlsCertFile       = textOf("tls-cert-file")
+	tlsKeyFile        = textOf("tls-key-file")
+	tlsClientCertFile = textOf("tls-client-cert-file")
+	tlsClientKeyFile  = textOf("tls-client-key-file")
+	tlsCACertFile     = textOf("tls-ca-cert-file")
+	tlsCACertDir      = textOf("tls-ca-cert-dir")
 )
 
 // Port is where clients connect by TCP; 0 for nowhere.
@@ -228,7 +236,7 @@ func (c *Config) AppendFsync() string { return appendFsync.of(c) }
 // BlockCacheSize is the memory for blocks of the store's files, in bytes.
 func (c *Config) BlockCacheSize() int64 { return blockCacheSize.of(c) }
 
-// RecordCacheSize is the memory for whole records, in bytes; 0 for none.
+// RecordCacheSize is the memory for whole records, read lately or not in the store's files yet, in bytes.
 func (c *Config) RecordCacheSize() int64 { return recordCacheSize.of(c) }
 
 // MemtableSize is the size of one memtable, in bytes.
@@ -304,7 +312,22 @@ func (c *Config) ClusterAllowReadsWhenDown() bool { return readsWhenDown.of(c) }
 // ClusterBusSecret encrypts and authenticates the bus; "" for none.
 func (c *Config) ClusterBusSecret() string { return busSecret.of(c) }
 
-// ClusterBusPlaintext allows a bus without a secret on other addresses than loopback.
+// TLSCluster encrypts the bus with certificates.
+func (c *Config) TLSCluster() bool { return tlsCluster.of(c) }
+
+// TLSCertFile and TLSKeyFile are this node's certificate and its key, in PEM.
+func (c *Config) TLSCertFile() string { return c.inDir(tlsCertFile.of(c)) }
+func (c *Config) TLSKeyFile() string  { return c.inDir(tlsKeyFile.of(c)) }
+
+// TLSClientCertFile and TLSClientKeyFile are shown when this node connects to another; "" for the above.
+func (c *Config) TLSClientCertFile() string { return c.inDir(tlsClientCertFile.of(c)) }
+func (c *Config) TLSClientKeyFile() string  { return c.inDir(tlsClientKeyFile.of(c)) }
+
+// TLSCACertFile and TLSCACertDir hold the authorities that other nodes' certificates must come from.
+func (c *Config) TLSCACertFile() string { return c.inDir(tlsCACertFile.of(c)) }
+func (c *Config) TLSCACertDir() string  { return c.inDir(tlsCACertDir.of(c)) }
+
+// ClusterBusPlaintext allows a bus without a secret or TLS on other addresses than loopback.
 func (c *Config) ClusterBusPlaintext() bool { return busPlaintext.of(c) }
 
 func seconds(n int64) time.Duration { return scaled(n, time.Second) }

@@ -164,10 +164,12 @@ func (c *Config) swap(changes []change) {
 	slices.Reverse(changes)
 }
 
-// notify calls whoever watches a directive whose value is not what it was.
+// notify calls whoever watches a directive whose value is not what it was, or is Volatile.
 func (c *Config) notify(changes []change) error {
 	changed := func(d *Directive) bool {
-		return slices.ContainsFunc(changes, func(ch change) bool { return ch.d == d && ch.v.text != c.value(d).text })
+		return slices.ContainsFunc(changes, func(ch change) bool {
+			return ch.d == d && (ch.v.text != c.value(d).text || d.Flags&Volatile != 0)
+		})
 	}
 	for _, w := range c.watchers {
 		if slices.ContainsFunc(w.on, changed) {

@@ -225,3 +225,20 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// A file that is named again may hold something else by now.
+func TestVolatile(t *testing.T) {
+	t.Parallel()
+	c, calls := Default(), map[string]int{}
+	for _, name := range []string{"tls-cert-file", "maxclients"} {
+		c.OnChange([]string{name}, func() error { calls[name]++; return nil })
+	}
+	for range 3 {
+		if err := c.Set([][2]string{{"tls-cert-file", "node.pem"}, {"maxclients", "77"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if calls["tls-cert-file"] != 3 || calls["maxclients"] != 1 {
+		t.Errorf("told %v", calls)
+	}
+}

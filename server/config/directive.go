@@ -39,6 +39,8 @@ const (
 	Percent
 	// Whole values of a List are not divided into words by CONFIG SET.
 	Whole
+	// Volatile directives name something outside that may have changed: setting the present value again applies it.
+	Volatile
 )
 
 // Directive is one row of the table.

@@ -200,25 +200,28 @@ var memoryUse = []*Directive{
 	boolean("jemalloc-bg-thread", "yes", Hot|Ignored),
 }
 
+const plainKey = "encrypted keys are not read: decrypt the key (openssl pkey -in KEY -out PLAIN) and protect the file by its permissions"
+
+// tlsDirectives protect the cluster bus, where both sides always show certificates: tls-auth-clients is about client ports.
 var tlsDirectives = []*Directive{
 	number("tls-port", "0", 0, 65535, 0).checked(func(v value) error {
 		if v.num != 0 {
-			return errors.New("TLS is not served: put a TLS proxy before the node, or leave tls-port out")
+			return errors.New("TLS is not served to clients: put a TLS proxy before the node, or leave tls-port out")
 		}
 		return nil
 	}),
-	boolean("tls-cluster", "no", 0).checked(refuseYes("the cluster bus is encrypted by cluster-bus-secret, not by TLS")),
+	boolean("tls-cluster", "no", 0),
 	boolean("tls-replication", "no", Hot|Ignored),
 	choice("tls-auth-clients", "yes", "no yes optional", Hot|Ignored),
-	text("tls-cert-file", "", Hot|Ignored),
-	text("tls-key-file", "", Hot|Ignored),
-	text("tls-key-file-pass", "", Hot|Ignored),
-	text("tls-client-cert-file", "", Hot|Ignored),
-	text("tls-client-key-file", "", Hot|Ignored),
-	text("tls-client-key-file-pass", "", Hot|Ignored),
+	text("tls-cert-file", "", Hot|Volatile),
+	text("tls-key-file", "", Hot|Volatile),
+	text("tls-key-file-pass", "", Hot).checked(refuseSet(plainKey)),
+	text("tls-client-cert-file", "", Hot|Volatile),
+	text("tls-client-key-file", "", Hot|Volatile),
+	text("tls-client-key-file-pass", "", Hot).checked(refuseSet(plainKey)),
 	text("tls-dh-params-file", "", Hot|Ignored),
-	text("tls-ca-cert-file", "", Hot|Ignored),
-	text("tls-ca-cert-dir", "", Hot|Ignored),
+	text("tls-ca-cert-file", "", Hot|Volatile),
+	text("tls-ca-cert-dir", "", Hot|Volatile),
 	text("tls-protocols", "", Hot|Ignored),
 	text("tls-ciphers", "", Hot|Ignored),
 	text("tls-ciphersuites", "", Hot|Ignored),

@@ -1,0 +1,118 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/cairndb/cairn/engine/keys"
+)
+
+// tableModel is what a record table must not forget: the unsaved records.
+type tableModel struct {
+	t       *testing.T
+	rng     *rand.Rand
+	table   *recordTable
+	records map[string][]byte // all that was ever written; nil for deleted
+	unsaved map[string]bool
+	taken   []uint16
+	inTaken map[string]bool
+}
+
+func (m *tableModel) key(n int) (slot uint16, key []byte) {
+	slot = uint16(n % 37)
+	return slot, fmt.Appendf(keys.AppendMetaSeek(nil, slot, uint32(n)), "key%d", n)
+}
+
+func (m *tableModel) put() {
+	slot, key := m.key(m.rng.IntN(4000))
+	var rec []byte
+	if m.rng.IntN(5) > 0 {
+		rec = make([]byte, 1+m.rng.IntN(300))
+		if m.rng.IntN(200) == 0 {
+			rec = make([]byte, 10_000) // larger than a page
+		}
+		binary.BigEndian.PutUint64(append(rec[:0], make([]byte, 8)...), m.rng.Uint64())
+	}
+	m.table.put(slot, hashKey(key), key, rec)
+	m.records[string(key)], m.unsaved[string(key)] = rec, true
+}
+
+// get compares a record with what was written, and requires it if it is unsaved.
+func (m *tableModel) get(key string) {
+	var a arena
+	rec, ok := m.table.get(&a, hashKey([]byte(key)), []byte(key))
+	if !ok && (m.unsaved[key] || m.inTaken[key]) {
+		m.t.Fatalf("the unsaved record of %q is gone", key)
+	}
+	want := m.records[key]
+	if ok && (string(rec) != string(want) || (rec == nil) != (want == nil)) {
+		m.t.Fatalf("%q: %d bytes, want %d", key, len(rec), len(want))
+	}
+	if !ok {
+		m.table.fill(hashKey([]byte(key)), []byte(key), want)
+	}
+}
+
+func (m *tableModel) take() {
+	if m.taken != nil {
+		m.table.settle(m.taken)
+		m.taken, m.inTaken = nil, nil
+		return
+	}
+	m.taken, m.inTaken, m.unsaved = m.table.takeAll(), m.unsaved, map[string]bool{}
+	n := 0
+	for _, slot := range m.taken {
+		var a arena
+		ops := m.table.unsavedOps(nil, &a, slot, m.table.slots[slot].taken)
+		for _, o := range ops {
+			if !m.inTaken[string(o.key)] || string(o.val) != string(m.records[string(o.key)]) {
+				m.t.Fatalf("%q is not what was written", o.key)
+			}
+		}
+		n += len(ops)
+	}
+	if n != len(m.inTaken) {
+		m.t.Fatalf("%d records taken, want %d", n, len(m.inTaken))
+	}
+}
+
+func TestRecordTable(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			t.Parallel()
+			m := &tableModel{t: t, rng: rand.New(rand.NewPCG(seed, 0)), table: newRecordTable(0),
+				records: map[string][]byte{}, unsaved: map[string]bool{}}
+			for i := range 60_000 {
+				m.put()
+				_, key := m.key(m.rng.IntN(4000))
+				m.get(string(key))
+				if i%2000 == 1000 {
+					m.take()
+				}
+			}
+			for key := range m.unsaved {
+				m.get(key)
+			}
+			m.table.reset()
+			if records, _, _, _ := m.table.sums(); records != 0 || m.table.unsaved.Load() != 0 {
+				t.Errorf("after a reset: %d records, %d bytes unsaved", records, m.table.unsaved.Load())
+			}
+		})
+	}
+}
+
+// TestRecordTableBound: what is clean gives way, so that the table keeps its size.
+func TestRecordTableBound(t *testing.T) {
+	t.Parallel()
+	table := newRecordTable(4 << 20)
+	for n := range 200_000 {
+		key := fmt.Appendf(keys.AppendMetaSeek(nil, uint16(n%keys.Slots), uint32(n)), "key%d", n)
+		table.fill(hashKey(key), key, make([]byte, 100))
+	}
+	if records, bytes, _, _ := table.sums(); bytes > 5<<20 || records < 15_000 {
+		t.Errorf("%d records in %d bytes", records, bytes)
+	}
+}
