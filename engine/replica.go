@@ -331,7 +331,7 @@ func (a *applier) publish(s *Store, r *replicated) error {
 func (a *applier) forgetAll(s *Store) {
 	var soiled []uint16
 	for slot := range uint16(keys.Slots) {
-		if s.records.slots[slot].any() {
+		if sr := &s.records.slots[slot]; sr.any() || sr.counters {
 			soiled = append(soiled, slot)
 		}
 	}

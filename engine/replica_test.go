@@ -343,3 +343,58 @@ func TestRewindStore(t *testing.T) {
 		t.Errorf("nothing to install: %v", err)
 	}
 }
+
+// TestFlushAllOfWhatIsDeletedHereOnly: the primary knows a slot to be empty and leaves it out of its FLUSHALL, while here the deletion
+// stands in the record table only. The key must not come back.
+func TestFlushAllOfWhatIsDeletedHereOnly(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(1, 1))
+	o := testOptions(vfs.NewMem())
+	o.LogBacklogBytes = 1 << 30
+	a := openTest(t, "/a", o)
+	o.FS = vfs.NewMem()
+	o.Follow = true
+	b := openTest(t, "/b", o)
+	flush := func(stores ...*Store) {
+		t.Helper()
+		for _, s := range stores {
+			if err := s.Flush(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	mustSet(t, a, "k", "v")
+	mustSet(t, a, "other", "v")
+	catchUp(t, rng, a, b)
+	flush(a, b)
+	tx := a.NewTxn()
+	tx.Lock([]uint16{key("k").Slot}, true)
+	if _, err := tx.Delete(key("k")); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	catchUp(t, rng, a, b)
+	flush(a)
+	tx.LockWorld()
+	if err := tx.FlushAll(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	catchUp(t, rng, a, b)
+	for range 2 {
+		if v, ok := get(t, b, "k"); ok {
+			t.Fatalf("the key is back: %q", v)
+		}
+		if !sameStores(t, a, b) {
+			t.Fatal("the logs differ")
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b = openTest(t, "/b", o)
+	}
+}
