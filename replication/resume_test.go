@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
+	wal "github.com/cairndb/cairn/engine/log"
 )
 
 // breaker is a connection that breaks, or changes a byte, after so many bytes were read.
@@ -213,7 +214,8 @@ func TestPrimaryRestartsInFullSync(t *testing.T) {
 // TestAcks: callbacks come when enough replicas have an offset, and not before.
 func TestAcks(t *testing.T) {
 	t.Parallel()
-	a, b, c := newNode(t, "a"), newNode(t, "b"), newNode(t, "c")
+	a, c := newNode(t, "a"), newNode(t, "c")
+	b := newNode(t, "b", func(n *node) { n.o.SyncPolicy = wal.Always })
 	b.follow(a)
 	a.put(0, 10, 10)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
