@@ -22,11 +22,14 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.recovery.From = applied
-	reach, err := s.storedOffset(keys.ReachKey, false)
-	if err != nil {
-		return err
+	s.recovery.Reach = applied
+	for _, key := range [][]byte{keys.ReachedDirectKey, keys.ReachedDrainKey} {
+		reach, err := s.storedOffset(key, false)
+		if err != nil {
+			return err
+		}
+		s.recovery.Reach = max(s.recovery.Reach, reach)
 	}
-	s.recovery.Reach = max(reach, applied)
 	if err := s.replay(applied); err != nil {
 		return err
 	}
