@@ -28,7 +28,7 @@ var (
 	// ErrDamaged: stored bytes before the greatest offset known synced are not
 	// what was written; the error is a *DamagedError.
 	ErrDamaged = errors.New("log: damaged")
-	// ErrMissingSegment: a segment file in the middle is gone; the error is a *DamagedError too.
+	// ErrMissingSegment: a segment file in the middle or the newest one is gone; the error is a *DamagedError too.
 	ErrMissingSegment = errors.New("log: segment is missing")
 	// ErrVersion: a segment was written in a format that this version does not know.
 	ErrVersion = errors.New("log: unknown format version")
