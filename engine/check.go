@@ -121,7 +121,7 @@ func (c *checker) start() error {
 	c.from = s.log.Start()
 	c.commits = s.commits.Load()
 	for slot := range c.memory {
-		s.counters.stored(&c.memory[slot], uint16(slot), s.slots[slot].nextID.Load(), nil, false)
+		s.counters.stored(&c.memory[slot], uint16(slot), s.slots[slot].nextID, nil, false)
 	}
 	return nil
 }
@@ -350,7 +350,7 @@ func (c *checker) checkKey(key, value []byte) {
 
 func (c *checker) checkNodeKey(key, value []byte) {
 	switch string(key) {
-	case string(keys.AppliedKey), string(keys.SummaryKey):
+	case string(keys.AppliedKey), string(keys.ReachKey), string(keys.SummaryKey):
 	case string(keys.DatabasesKey):
 		if _, err := decodeDBTable(value); err != nil {
 			c.r.problem("%v", err)

@@ -98,8 +98,8 @@ func (t *Txn) apply(kind wal.Kind, slots []uint16) (Offset, error) {
 		return 0, s.logError(err)
 	}
 	if t.direct != nil {
-		if err := s.db.Apply(t.direct, pebble.NoSync); err != nil {
-			err = fmt.Errorf("%w: %w", ErrUncertain, storeError(err))
+		if err := s.applyBatch(t.direct, keys.ReachKey, end); err != nil {
+			err = fmt.Errorf("%w: %w", ErrUncertain, err)
 			s.fail(err)
 			return 0, err
 		}
@@ -142,7 +142,7 @@ func (t *Txn) encode(slots []uint16) error {
 		if !ts.changed() {
 			continue
 		}
-		t.s.counters.stored(&stored, ts.slot, t.s.slots[ts.slot].nextID.Load(), ts.deltas, false)
+		t.s.counters.stored(&stored, ts.slot, t.s.slots[ts.slot].nextID, ts.deltas, false)
 		t.encodeCounters(ts.slot, &stored)
 	}
 	t.dbBuf = stored.DBs
@@ -225,7 +225,7 @@ func (t *Txn) encodeFlushAll() error {
 		if ts = t.touched.peek(uint16(slot)); ts != nil {
 			deltas = ts.deltas
 		}
-		s.counters.stored(&stored, uint16(slot), s.slots[slot].nextID.Load(), deltas, true)
+		s.counters.stored(&stored, uint16(slot), s.slots[slot].nextID, deltas, true)
 		t.encodeCounters(uint16(slot), &stored)
 	}
 	return nil
@@ -274,6 +274,7 @@ func (t *Txn) publishCounters() {
 			s.counters.clear(ts.slot)
 		}
 		if t.set.flush > 0 || ts.changed() {
+			s.slots[ts.slot].storedID = s.slots[ts.slot].nextID
 			s.records.countersChanged(ts.slot)
 		}
 		for _, d := range ts.deltas {

@@ -156,8 +156,8 @@ func (s *Store) drainBatch(slots []uint16, limit int, flushes uint64) (n, size i
 		n++
 	}
 	size = b.Len()
-	if err := s.db.Apply(b, pebble.NoSync); err != nil {
-		return 0, 0, storeError(err)
+	if err := s.applyBatch(b, keys.ReachKey, s.log.End()); err != nil {
+		return 0, 0, err
 	}
 	s.commitMu.Lock()
 	s.records.settle(slots[:n])
@@ -171,13 +171,15 @@ func (s *Store) encodeUnsaved(b *pebble.Batch, slot uint16) error {
 	d := &s.drains
 	d.arena.reset()
 	d.ops = s.records.unsavedOps(d.ops[:0], &d.arena, slot, s.records.slots[slot].taken)
-	s.counters.mu.Lock()
-	s.counters.stored(&d.counted, slot, s.slots[slot].nextID.Load(), nil, false)
-	s.counters.mu.Unlock()
-	d.key = keys.AppendCounters(d.key[:0], slot)
-	d.val = d.counted.Append(d.val[:0])
-	if err := b.Set(d.key, d.val, nil); err != nil { // 'c' comes before 'm'
-		return err
+	if s.records.slots[slot].counted { // 'c' comes before 'm'
+		s.counters.mu.Lock()
+		s.counters.stored(&d.counted, slot, s.slots[slot].storedID, nil, false)
+		s.counters.mu.Unlock()
+		d.key = keys.AppendCounters(d.key[:0], slot)
+		d.val = d.counted.Append(d.val[:0])
+		if err := b.Set(d.key, d.val, nil); err != nil {
+			return err
+		}
 	}
 	for i := range d.ops {
 		if err := encodeOp(b, &d.ops[i]); err != nil {
@@ -220,9 +222,14 @@ func (s *Store) unsavedOps(a *arena, slot uint16) (ops []op, settles uint64) {
 
 // applyAt stamps the applied offset into the batch and applies it.
 func (s *Store) applyAt(b *pebble.Batch, end Offset) error {
-	op := b.SetDeferred(len(keys.AppliedKey), 8)
-	copy(op.Key, keys.AppliedKey)
-	binary.BigEndian.PutUint64(op.Value, end)
+	return s.applyBatch(b, keys.AppliedKey, end)
+}
+
+// applyBatch stamps an offset of the log into the batch and applies it.
+func (s *Store) applyBatch(b *pebble.Batch, stamp []byte, off Offset) error {
+	op := b.SetDeferred(len(stamp), 8)
+	copy(op.Key, stamp)
+	binary.BigEndian.PutUint64(op.Value, off)
 	if err := op.Finish(); err != nil {
 		return storeError(err)
 	}

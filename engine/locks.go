@@ -3,7 +3,6 @@ package engine
 import (
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cairndb/cairn/engine/keys"
 )
@@ -25,8 +24,10 @@ type slotState struct {
 	mu sync.RWMutex
 	// offset is the log offset that a reader of the slot depends on.
 	offset Offset
-	// nextID is the id that the next large value gets. The drainer reads it without the lock.
-	nextID atomic.Uint64
+	// nextID is the id that the next large value gets.
+	nextID uint64
+	// storedID is nextID as the log last had it, which differs after a rollback. Under counters.mu.
+	storedID uint64
 	// nextIDAtOpen is what nextID was when the store was opened.
 	nextIDAtOpen uint64
 }

@@ -38,6 +38,7 @@ type slotRecords struct {
 	round    uint32        // the open one: what is written now belongs to it; under the commit mutex
 	settled  atomic.Uint32 // what belongs to this round or an earlier one is in Pebble
 	counters bool          // the counters have changed; under the commit mutex, as are all below
+	counted  bool          // the counters belong to what the drainer is at
 	next     []uint64      // hashes of the keys written in the open round
 	taken    []uint64      // those that the drainer is at
 	size     int64         // of next
@@ -230,7 +231,7 @@ func (t *recordTable) soil(slot uint16, sr *slotRecords) {
 	}
 }
 
-// reset forgets everything, unsaved records too (FLUSHALL). Under the world lock and the commit mutex, while
+// reset forgets all records, unsaved ones too (FLUSHALL). Under the world lock and the commit mutex, while
 // the drainer is at nothing.
 func (t *recordTable) reset() {
 	for i := range t.shards {
@@ -239,13 +240,17 @@ func (t *recordTable) reset() {
 		sh.clear()
 		sh.mu.Unlock()
 	}
+	t.dirty, t.hot = t.dirty[:0], t.hot[:0]
 	for i := range t.slots {
 		sr := &t.slots[i]
-		sr.next, sr.taken, sr.size, sr.takenBy, sr.counters = sr.next[:0], sr.taken[:0], 0, 0, false
+		sr.next, sr.taken, sr.size, sr.takenBy = sr.next[:0], sr.taken[:0], 0, 0
 		sr.settled.Store(sr.round)
 		sr.round++
+		// Counters are still to be written: ids must not come back.
+		if sr.counters, sr.counted = sr.counters || sr.counted, false; sr.counters {
+			t.dirty = append(t.dirty, uint16(i))
+		}
 	}
-	t.dirty, t.hot = t.dirty[:0], t.hot[:0]
 	t.unsaved.Store(0)
 	t.settles.Add(1)
 }
@@ -256,7 +261,7 @@ func (t *recordTable) take(slots []uint16) {
 		sr := &t.slots[slot]
 		sr.next, sr.taken = sr.taken[:0], sr.next
 		sr.size, sr.takenBy = 0, sr.size
-		sr.counters = false
+		sr.counters, sr.counted = false, sr.counters
 		sr.round++
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -21,6 +22,11 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.recovery.From = applied
+	reach, err := s.storedOffset(keys.ReachKey, false)
+	if err != nil {
+		return err
+	}
+	s.recovery.Reach = max(reach, applied)
 	if err := s.replay(applied); err != nil {
 		return err
 	}
@@ -43,9 +49,14 @@ func (s *Store) recover() error {
 
 // appliedOffset reads the applied offset: of all that is visible, or of what is durable.
 func (s *Store) appliedOffset(durable bool) (Offset, error) {
+	return s.storedOffset(keys.AppliedKey, durable)
+}
+
+// storedOffset reads an offset of the log that is stored under a node-local key, 0 if there is none.
+func (s *Store) storedOffset(key []byte, durable bool) (Offset, error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound:                keys.AppliedKey,
-		UpperBound:                append(append([]byte(nil), keys.AppliedKey...), 0),
+		LowerBound:                key,
+		UpperBound:                append(slices.Clone(key), 0),
 		OnlyReadGuaranteedDurable: durable,
 	})
 	if err != nil {
@@ -53,17 +64,14 @@ func (s *Store) appliedOffset(durable bool) (Offset, error) {
 	}
 	defer it.Close()
 	if !it.First() {
-		if err := it.Error(); err != nil {
-			return 0, storeError(err)
-		}
-		return 0, nil
+		return 0, storeErrorOrNil(it.Error())
 	}
 	v, err := it.ValueAndErr()
 	if err != nil {
 		return 0, storeError(err)
 	}
 	if len(v) != 8 {
-		return 0, fmt.Errorf("%w: applied offset of %d bytes", ErrCorrupt, len(v))
+		return 0, fmt.Errorf("%w: an offset of %d bytes", ErrCorrupt, len(v))
 	}
 	return binary.BigEndian.Uint64(v), nil
 }
@@ -240,9 +248,9 @@ func storeErrorOrNil(err error) error {
 }
 
 func (s *Store) loadSlot(slot uint16, c *keys.Counters) {
-	s.slots[slot].nextID.Store(c.NextID)
-	s.slots[slot].nextIDAtOpen = c.NextID
+	s.slots[slot].nextID, s.slots[slot].nextIDAtOpen = c.NextID, c.NextID
 	s.counters.mu.Lock()
+	s.slots[slot].storedID = c.NextID
 	s.counters.load(slot, c)
 	s.counters.mu.Unlock()
 }
@@ -276,13 +284,13 @@ func (s *Store) encodeSummary() []byte {
 	n := uint64(0)
 	var c keys.Counters
 	for slot := range uint16(keys.Slots) {
-		if s.slots[slot].nextID.Load() == 1 && len(s.counters.slots[slot]) == 0 {
+		if s.slots[slot].nextID == 1 && len(s.counters.slots[slot]) == 0 {
 			continue
 		}
 		n++
 		body = binary.BigEndian.AppendUint16(body, slot)
 		body = binary.AppendUvarint(body, uint64(s.expiries.earliest[slot].Load()))
-		s.counters.stored(&c, slot, s.slots[slot].nextID.Load(), nil, false)
+		s.counters.stored(&c, slot, s.slots[slot].storedID, nil, false)
 		body = c.Append(body)
 	}
 	return append(binary.AppendUvarint(b, n), body...)

@@ -65,6 +65,7 @@ type Store struct {
 // Recovery tells what Open had to do.
 type Recovery struct {
 	From, To Offset // the part of the log that was replayed
+	Reach    Offset // nothing that Pebble had came from behind this offset
 	Records  uint64
 	Clean    bool // the last close was clean
 	Took     time.Duration
@@ -89,8 +90,7 @@ func Open(dir string, o Options) (*Store, error) {
 	s.reserve.Store(o.FreeSpaceReserve)
 	s.dbs.Store(newDBTable())
 	for i := range s.slots {
-		s.slots[i].nextID.Store(1)
-		s.slots[i].nextIDAtOpen = 1
+		s.slots[i].nextID, s.slots[i].storedID, s.slots[i].nextIDAtOpen = 1, 1, 1
 	}
 	if err := s.open(); err != nil {
 		s.abandon()

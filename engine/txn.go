@@ -350,7 +350,9 @@ func (t *Txn) NewID(slot uint16) (uint64, error) {
 	}
 	st := &t.s.slots[slot]
 	t.touched.at(slot).newIDs = true
-	return st.nextID.Add(1) - 1, nil
+	id := st.nextID
+	st.nextID++
+	return id, nil
 }
 
 // GetSub, PutSub and DeleteSub work on the sub-keys of an id (chunks, elements); DeleteSub of an absent one is no error.

@@ -6,7 +6,8 @@
 //	slot(2)             'g' id(8)                           → a dead id to reclaim: uvarint count of its sub-keys, 0 when unknown
 //	slot(2)             'e' expireAt-ms(8) kind(1) db(1) userkey → expiry index: nothing
 //	slot(2)             'c'                                 → the slot's counters
-//	0xF0 'a'                                                → applied log offset
+//	0xF0 'a'                                                → applied offset: all of the log up to here is in the store
+//	0xF0 'r'                                                → reach: nothing in the store comes from behind this offset of the log
 //	0xF0 'd'                                                → database table
 //	0xF0 's'                                                → summary written by a clean close
 //
@@ -70,6 +71,7 @@ const MetaOverhead = metaLen
 // The node-local keys: never in the log, except for the database table.
 var (
 	AppliedKey   = []byte{nodePrefix, 'a'}
+	ReachKey     = []byte{nodePrefix, 'r'}
 	DatabasesKey = []byte{nodePrefix, 'd'}
 	SummaryKey   = []byte{nodePrefix, 's'}
 )
