@@ -27,6 +27,10 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.recovery.Reach = max(reach, applied)
+	if end := s.log.End(); reach > end {
+		s.o.Logger.Error("store: the log has lost its end, and the store holds parts of what stood there; check the data folder (cairn check)",
+			"end", end, "reach", reach)
+	}
 	if err := s.replay(applied); err != nil {
 		return err
 	}
@@ -84,7 +88,8 @@ const replayBatch = 256 << 10
 func (s *Store) replay(applied Offset) error {
 	cur, err := s.log.Read(applied)
 	if err != nil {
-		return fmt.Errorf("%w: the store has applied the log up to offset %d, but the log holds %d to %d: %w",
+		return fmt.Errorf("%w: the store has applied the log up to offset %d, but the log holds %d to %d: %w. "+
+			"Restore this node's data from a backup or another copy; or begin a new log there: cairn repair-log, with the data folder, tells what is lost",
 			ErrCorrupt, applied, s.log.Start(), s.log.End(), err)
 	}
 	defer cur.Close()

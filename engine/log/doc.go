@@ -15,6 +15,7 @@
 //	next.tmp                   the next segment, made ahead; deleted when the log is opened
 //	state                      the history of terms, the newest segment, and how far had been synced (state.go)
 //	state.tmp                  its successor being written; deleted when the log is opened
+//	repair.tmp                 what is kept of a damaged log being written (repair.go); deleted when the log is opened
 //
 // A segment is a header and records, back to back. A record never spans two
 // segments; one larger than a segment gets a segment of its size. Behind the last

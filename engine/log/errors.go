@@ -53,7 +53,8 @@ type DamagedError struct {
 
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("%v: %s at log offset %d (%s, byte %d), although everything before %d had been synced. "+
-		"Nothing was changed; restore this node's data from a backup or another copy",
+		"Nothing was changed; restore this node's data from a backup or another copy, "+
+		"or go on without what is lost: cairn repair-log, with the data folder, tells what that is",
 		e.kind, e.Reason, e.Offset, e.File, e.Pos, e.Synced)
 }
 

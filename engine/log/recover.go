@@ -79,7 +79,7 @@ func (r *recovery) list() error {
 	slices.Sort(names)
 	for _, name := range names {
 		path := r.fs.PathJoin(r.dir, name)
-		if name == nextName || name == stateTmpName {
+		if name == nextName || name == stateTmpName || name == repairTmpName {
 			r.leftovers = append(r.leftovers, path)
 		}
 		start, ok := parseSegmentName(name)
