@@ -161,7 +161,7 @@ func writeFirstSegment(dir string, at Start, o *Options) error {
 	if err := o.FS.Rename(tmp, o.FS.PathJoin(dir, segmentName(at.Offset))); err != nil {
 		return fileError(err)
 	}
-	return saveState(o.FS, dir, state{synced: at.Offset, terms: terms})
+	return saveState(o.FS, dir, state{synced: at.Offset, newest: noSegment, terms: terms})
 }
 
 // SetForeign says whose records are appended from now on: another node's (AppendVerbatim) or this node's own. What a foreign
