@@ -69,7 +69,7 @@ func (m *Manager) Status() Status {
 	m.mu.Unlock()
 	log := store.Log()
 	st := Status{
-		Primary: l == nil, Offset: log.End(), BacklogStart: log.Start(),
+		Primary: !store.Following(), Offset: log.End(), BacklogStart: log.Start(),
 		FullSyncs: m.fullSyncs.Load(), PartialOK: m.partialOK.Load(), PartialErr: m.partialErr.Load(), Rewinds: m.rewinds.Load(),
 		Fetched: m.fetched.Load(), Reused: m.reused.Load(),
 	}
@@ -131,19 +131,6 @@ func (l *link) status() LinkStatus {
 
 // Online is the State of a replica that gets the log.
 const Online = "online"
-
-// Online counts the replicas that get the log and have said something not longer than maxLag ago.
-func (m *Manager) Online(maxLag time.Duration) (n int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := time.Now().UnixNano()
-	for s := range m.sessions {
-		if sessionState(s.state.Load()) == stateOnline && now-s.lastAck.Load() <= int64(maxLag) {
-			n++
-		}
-	}
-	return n
-}
 
 // Link says whether a replica has its link to the primary, and how stale its data may be: all that the primary had so long ago is applied. Negative if
 // that was never so.

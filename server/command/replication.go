@@ -121,7 +121,7 @@ const goodFor = 100 * time.Millisecond
 
 func (g *goodReplicas) count(m *replication.Manager, lag time.Duration) int {
 	if now := time.Now().UnixNano(); now > g.until.Load() {
-		g.n.Store(int64(m.Online(lag)))
+		g.n.Store(int64(m.GoodReplicas(lag)))
 		g.until.Store(now + int64(goodFor))
 	}
 	return int(g.n.Load())

@@ -17,7 +17,7 @@ func infoReplication(n *Node, w *infoWriter) {
 	}
 	w.field("connected_slaves", len(st.Replicas))
 	if min, lag := n.Config.MinReplicas(); min > 0 && lag > 0 {
-		w.field("min_slaves_good_slaves", n.Replication.Online(lag))
+		w.field("min_slaves_good_slaves", n.Replication.GoodReplicas(lag))
 	}
 	for i, r := range st.Replicas {
 		w.field("slave"+strconv.Itoa(i), fmt.Sprintf("ip=%s,port=%d,state=%s,offset=%d,lag=%d", r.Address, r.Port, r.State, r.Written, r.Lag/time.Second))
