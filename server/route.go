@@ -121,7 +121,10 @@ func routeView(view *cluster.View, c *conn, n *need) (redirect string) {
 			return resp.ErrReadsOnly
 		}
 	}
-	if view.Owns(slot) || n.asked(c) && view.Importing(slot) {
+	switch {
+	case view.Owns(slot) || n.asked(c) && view.Importing(slot):
+		return ""
+	case c.ReadOnlyMode && n.flags&command.Write == 0 && view.Replicates(slot):
 		return ""
 	}
 	return moved + endpoint(slot, owner)

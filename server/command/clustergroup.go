@@ -1,0 +1,35 @@
+package command
+
+import (
+	"github.com/cairndb/cairn/cluster/epoch"
+)
+
+// groupInfo shows the group of epochs, for CLUSTER INFO and INFO cluster.
+func (n *Node) groupInfo(field func(name string, value any)) {
+	s, lease, ok := n.Cluster.GroupStatus()
+	if !ok {
+		return
+	}
+	field("cluster_group_state", groupState(s))
+	field("cluster_group_id", s.Cluster)
+	field("cluster_group_generation", s.Generation)
+	field("cluster_group_leader", s.Leader)
+	field("cluster_group_term", s.Term)
+	field("cluster_group_voters", len(s.Voters))
+	field("cluster_group_epoch", s.Epoch)
+	field("cluster_group_applied", s.Applied)
+	field("cluster_lease_ms", lease.Milliseconds())
+}
+
+// groupState is leader, follower or candidate of a voter, learner of a node that only follows the table, none before there is a group.
+func groupState(s epoch.Status) string {
+	switch s.State {
+	case "Leader":
+		return "leader"
+	case "Follower":
+		return "follower"
+	case "Candidate":
+		return "candidate"
+	}
+	return s.State
+}
