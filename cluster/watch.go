@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 
@@ -54,7 +55,9 @@ func (c *Cluster) watch(ctx context.Context, id slotmap.NodeID) {
 	channel, pause := c.Channel(gossip.KindWatch), firstWatchPause
 	for ctx.Err() == nil {
 		conn, err := channel.Dial(ctx, id)
-		c.refused(id, errors.Is(err, syscall.ECONNREFUSED))
+		if !isOwnFault(err) {
+			c.refused(id, errors.Is(err, syscall.ECONNREFUSED))
+		}
 		if err == nil {
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			_, _ = io.Copy(io.Discard, conn)
@@ -68,6 +71,12 @@ func (c *Cluster) watch(ctx context.Context, id slotmap.NodeID) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// isOwnFault says that a dial failed for want of something on this side, so it tells nothing of the peer.
+func isOwnFault(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.EADDRNOTAVAIL, net.ErrClosed, context.Canceled},
+		func(own error) bool { return errors.Is(err, own) })
 }
 
 // refused notes whether a node's port refuses.

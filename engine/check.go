@@ -350,7 +350,7 @@ func (c *checker) checkKey(key, value []byte) {
 
 func (c *checker) checkNodeKey(key, value []byte) {
 	switch string(key) {
-	case string(keys.AppliedKey), string(keys.ReachKey), string(keys.SummaryKey):
+	case string(keys.AppliedKey), string(keys.ReachedDirectKey), string(keys.ReachedDrainKey), string(keys.SummaryKey):
 	case string(keys.DatabasesKey):
 		if _, err := decodeDBTable(value); err != nil {
 			c.r.problem("%v", err)

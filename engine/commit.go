@@ -101,7 +101,7 @@ func (t *Txn) apply(kind wal.Kind, slots []uint16) (Offset, error) {
 		return 0, s.logError(err)
 	}
 	if t.direct != nil {
-		if err := s.applyBatch(t.direct, keys.ReachKey, end); err != nil {
+		if err := s.applyBatch(t.direct, keys.ReachedDirectKey, end); err != nil {
 			err = fmt.Errorf("%w: %w", ErrUncertain, err)
 			s.fail(err)
 			return 0, err

@@ -61,7 +61,7 @@ func (s *Store) Digest(ctx context.Context) (sum string, at Offset, err error) {
 
 // nodeLocal says whether a key belongs to this node alone.
 func nodeLocal(key []byte) bool {
-	for _, k := range [][]byte{keys.AppliedKey, keys.ReachKey, keys.SummaryKey} {
+	for _, k := range [][]byte{keys.AppliedKey, keys.ReachedDirectKey, keys.ReachedDrainKey, keys.SummaryKey} {
 		if bytes.Equal(key, k) {
 			return true
 		}

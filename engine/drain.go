@@ -156,7 +156,7 @@ func (s *Store) drainBatch(slots []uint16, limit int, flushes uint64) (n, size i
 		n++
 	}
 	size = b.Len()
-	if err := s.applyBatch(b, keys.ReachKey, s.log.End()); err != nil {
+	if err := s.applyBatch(b, keys.ReachedDrainKey, s.log.End()); err != nil {
 		return 0, 0, err
 	}
 	s.commitMu.Lock()

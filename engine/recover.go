@@ -22,11 +22,13 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.recovery.From = applied
-	reach, err := s.storedOffset(keys.ReachKey, false)
-	if err != nil {
+	if s.recovery.Reach, err = s.reach(applied); err != nil {
 		return err
 	}
-	s.recovery.Reach = max(reach, applied)
+	if end := s.log.End(); s.recovery.Reach > end {
+		s.o.Logger.Error("store: the log has lost its end, and the store holds parts of what stood there; check the data folder (cairn check)",
+			"end", end, "reach", s.recovery.Reach)
+	}
 	if err := s.replay(applied); err != nil {
 		return err
 	}
@@ -74,6 +76,19 @@ func (s *Store) storedOffset(key []byte, durable bool) (Offset, error) {
 		return 0, fmt.Errorf("%w: an offset of %d bytes", ErrCorrupt, len(v))
 	}
 	return binary.BigEndian.Uint64(v), nil
+}
+
+// reach returns the offset of the log from behind which nothing in Pebble comes.
+func (s *Store) reach(applied Offset) (Offset, error) {
+	reach := applied
+	for _, key := range [][]byte{keys.ReachedDirectKey, keys.ReachedDrainKey} {
+		off, err := s.storedOffset(key, false)
+		if err != nil {
+			return 0, err
+		}
+		reach = max(reach, off)
+	}
+	return reach, nil
 }
 
 // replayBatch is about how much of the log is applied at once: each batch costs Pebble as much as several small records.

@@ -283,7 +283,7 @@ func (a *applier) applyDirect(s *Store, records []replicated) error {
 	if b.Empty() {
 		return nil
 	}
-	return s.applyBatch(b, keys.ReachKey, records[len(records)-1].End)
+	return s.applyBatch(b, keys.ReachedDirectKey, records[len(records)-1].End)
 }
 
 // coverUnsaved removes the records of all slots from which the table has something that Pebble lacks: it may be the end of a

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -341,5 +342,124 @@ func TestRewindStore(t *testing.T) {
 	}
 	if err := Install("/data", o); !errors.Is(err, ErrNotWhole) || !strings.Contains(err.Error(), "store.new") {
 		t.Errorf("nothing to install: %v", err)
+	}
+}
+
+// TestFlushAllOfWhatIsDeletedHereOnly: the primary knows a slot to be empty and leaves it out of its FLUSHALL, while here the deletion
+// stands in the record table only. The key must not come back.
+func TestFlushAllOfWhatIsDeletedHereOnly(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(1, 1))
+	o := testOptions(vfs.NewMem())
+	o.LogBacklogBytes = 1 << 30
+	a := openTest(t, "/a", o)
+	o.FS = vfs.NewMem()
+	o.Follow = true
+	b := openTest(t, "/b", o)
+	flush := func(stores ...*Store) {
+		t.Helper()
+		for _, s := range stores {
+			if err := s.Flush(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	mustSet(t, a, "k", "v")
+	mustSet(t, a, "other", "v")
+	catchUp(t, rng, a, b)
+	flush(a, b)
+	tx := a.NewTxn()
+	tx.Lock([]uint16{key("k").Slot}, true)
+	if _, err := tx.Delete(key("k")); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	catchUp(t, rng, a, b)
+	flush(a)
+	tx.LockWorld()
+	if err := tx.FlushAll(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	catchUp(t, rng, a, b)
+	for range 2 {
+		if v, ok := get(t, b, "k"); ok {
+			t.Fatalf("the key is back: %q", v)
+		}
+		if !sameStores(t, a, b) {
+			t.Fatal("the logs differ")
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b = openTest(t, "/b", o)
+	}
+}
+
+// TestReadsWhileFollowing: readers see each group of records whole: all its keys have one value.
+func TestReadsWhileFollowing(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(1, 1))
+	o := testOptions(vfs.NewMem())
+	o.LogBacklogBytes = 1 << 30
+	a := openTest(t, "/a", o)
+	o.FS = vfs.NewMem()
+	o.Follow = true
+	b := openTest(t, "/b", o)
+	names := []string{"{x}1", "{x}2", "{x}3"}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			tx := b.NewTxn()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				var seen []string
+				tx.Lock([]uint16{key(names[0]).Slot}, false)
+				for _, name := range names {
+					r, _, err := tx.Get(key(name))
+					if err != nil {
+						t.Error(err)
+					}
+					seen = append(seen, string(r.Value))
+				}
+				tx.Discard()
+				if seen[0] != seen[1] || seen[1] != seen[2] {
+					t.Errorf("half a commit: %q", seen)
+				}
+				if _, err := b.Scan(nil, 0, 0, 10, -1, func([]byte, Record) {}); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+	}
+	tx := a.NewTxn()
+	for i := range 300 {
+		tx.Lock([]uint16{key(names[0]).Slot}, true)
+		for _, name := range names {
+			mustPut(t, tx, name, fmt.Sprint(i), 0)
+		}
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if i%10 == 0 {
+			catchUp(t, rng, a, b)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	catchUp(t, rng, a, b)
+	if !sameStores(t, a, b) {
+		t.Error("the logs differ")
 	}
 }

@@ -35,6 +35,7 @@ type Store struct {
 	// following: another node's log is the only source of changes; applier applies it.
 	following   atomic.Bool
 	applier     applier
+	reached     Offset // when the store was opened: see reachedOffset
 	checkpoints atomic.Uint64
 
 	counters counters
@@ -80,6 +81,16 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := o.ensureDefaults(); err != nil {
 		return nil, err
 	}
+	s := newStore(dir, o)
+	if err := s.open(); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	s.startWorkers()
+	return s, nil
+}
+
+func newStore(dir string, o Options) *Store {
 	s := &Store{
 		o:         o,
 		dir:       dir,
@@ -96,12 +107,7 @@ func Open(dir string, o Options) (*Store, error) {
 	for i := range s.slots {
 		s.slots[i].nextID, s.slots[i].storedID, s.slots[i].nextIDAtOpen = 1, 1, 1
 	}
-	if err := s.open(); err != nil {
-		s.abandon()
-		return nil, err
-	}
-	s.startWorkers()
-	return s, nil
+	return s
 }
 
 func (s *Store) open() (err error) {

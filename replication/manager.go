@@ -129,6 +129,18 @@ func (m *Manager) timeout() time.Duration { return m.settings.Load().Timeout }
 // Acks knows what the connected replicas have acknowledged.
 func (m *Manager) Acks() *Acks { return &m.acks }
 
+// GoodReplicas returns how many replicas follow and were heard of within maxLag (min-replicas-to-write, min-replicas-max-lag).
+func (m *Manager) GoodReplicas(maxLag time.Duration) (n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for s := range m.sessions {
+		if sessionState(s.state.Load()) == stateOnline && time.Since(time.Unix(0, s.lastAck.Load())) <= maxLag {
+			n++
+		}
+	}
+	return n
+}
+
 // Store is the store in use; it changes when it is replaced.
 func (m *Manager) Store() *engine.Store {
 	m.mu.Lock()

@@ -131,7 +131,7 @@ func (s *session) greet() error {
 // decide compares positions and holds the log where the stream will begin.
 func (s *session) decide() (decision, error) {
 	log := s.store.Log()
-	if _, err := s.store.FlushLog(); err != nil {
+	if _, err := s.store.Log().Flush(); err != nil {
 		return decision{}, err
 	}
 	from := min(max(s.hello.end, log.Start()), log.Written())
@@ -238,7 +238,7 @@ func (s *session) ping(ctx context.Context) error {
 			return nil
 		}
 		// What nobody waits for is written now and then, not at once.
-		if _, err := s.store.FlushLog(); err != nil && !errors.Is(err, wal.ErrStalled) {
+		if _, err := s.store.Log().Flush(); err != nil && !errors.Is(err, wal.ErrStalled) {
 			return err
 		}
 		if err := s.sendPing(0); err != nil {

@@ -184,7 +184,7 @@ func (c *linkConn) handshake() error {
 			return err
 		}
 	}
-	if _, err := c.store.FlushLog(); err != nil {
+	if _, err := c.store.Log().Flush(); err != nil {
 		return err
 	}
 	log := c.store.Log()
@@ -352,7 +352,7 @@ func (c *linkConn) apply(ctx context.Context, f *frame) error {
 	if n == 0 {
 		return nil
 	}
-	if _, err := c.store.FlushLog(); err != nil {
+	if _, err := c.store.Log().Flush(); err != nil {
 		return err
 	}
 	c.l.mu.Lock()

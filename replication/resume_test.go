@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
+	wal "github.com/cairndb/cairn/engine/log"
 )
 
 // breaker is a connection that breaks, or changes a byte, after so many bytes were read.
@@ -185,6 +186,14 @@ func TestPrimaryRestartsInFullSync(t *testing.T) {
 	if err := a.m.Store().Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}
+	compactions, since := int64(-1), time.Now()
+	waitFor(t, "the files stay as they are", func() bool {
+		st := a.m.Store().Stats()
+		if st.Compactions != compactions || st.CompactionsNow > 0 {
+			compactions, since = st.Compactions, time.Now()
+		}
+		return time.Since(since) > 200*time.Millisecond
+	})
 	slow := a.set
 	slow.SyncRate = 1 << 20
 	a.m.SetSettings(slow)
@@ -205,7 +214,8 @@ func TestPrimaryRestartsInFullSync(t *testing.T) {
 // TestAcks: callbacks come when enough replicas have an offset, and not before.
 func TestAcks(t *testing.T) {
 	t.Parallel()
-	a, b, c := newNode(t, "a"), newNode(t, "b"), newNode(t, "c")
+	a, c := newNode(t, "a"), newNode(t, "c")
+	b := newNode(t, "b", func(n *node) { n.o.SyncPolicy = wal.Always })
 	b.follow(a)
 	a.put(0, 10, 10)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

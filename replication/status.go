@@ -69,7 +69,7 @@ func (m *Manager) Status() Status {
 	m.mu.Unlock()
 	log := store.Log()
 	st := Status{
-		Primary: l == nil, Offset: log.End(), BacklogStart: log.Start(),
+		Primary: !store.Following(), Offset: log.End(), BacklogStart: log.Start(),
 		FullSyncs: m.fullSyncs.Load(), PartialOK: m.partialOK.Load(), PartialErr: m.partialErr.Load(), Rewinds: m.rewinds.Load(),
 		Fetched: m.fetched.Load(), Reused: m.reused.Load(),
 	}

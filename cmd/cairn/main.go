@@ -18,7 +18,7 @@ const (
 	exitOK      = 0
 	exitFailure = 1 // it ran and failed
 	exitUsage   = 2 // the command line or the configuration does not hold
-	exitDamage  = 3 // check found damage
+	exitDamage  = 3 // check, or repair-log at its end, found damage
 )
 
 // exitError is an error with an exit code of its own.
@@ -35,11 +35,12 @@ func usageError(format string, args ...any) error {
 }
 
 type commandLine struct {
-	Server  serverCmd  `cmd:"" help:"Run a node: cairn server [redis.conf] [--directive value ...]"`
-	Cluster clusterCmd `cmd:"" help:"Run a cluster of several nodes on this machine."`
-	Load    loadCmd    `cmd:"" help:"Load many records into a node or cluster: commands from a file or standard input, or a demo data set."`
-	Check   checkCmd   `cmd:"" help:"Verify a data folder: log, store, counters, expiry index."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Server    serverCmd    `cmd:"" help:"Run a node: cairn server [redis.conf] [--directive value ...]"`
+	Cluster   clusterCmd   `cmd:"" help:"Run a cluster of several nodes on this machine."`
+	Load      loadCmd      `cmd:"" help:"Load many records into a node or cluster: commands from a file or standard input, or a demo data set."`
+	Check     checkCmd     `cmd:"" help:"Verify a data folder: log, store, counters, expiry index."`
+	RepairLog repairLogCmd `cmd:"" help:"Make a node with a damaged log start again, without what is lost."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 const description = `Cairn is a durable, disk-backed cluster database that speaks the Redis protocol.

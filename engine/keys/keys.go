@@ -7,7 +7,7 @@
 //	slot(2)             'e' expireAt-ms(8) kind(1) db(1) userkey → expiry index: nothing
 //	slot(2)             'c'                                 → the slot's counters
 //	0xF0 'a'                                                → applied offset: all of the log up to here is in the store
-//	0xF0 'r'                                                → reach: nothing in the store comes from behind this offset of the log
+//	0xF0 'p', 0xF0 'q'                                      → reach: nothing in the store comes from behind the greater of these offsets of the log
 //	0xF0 'd'                                                → database table
 //	0xF0 's'                                                → summary written by a clean close
 //
@@ -70,10 +70,11 @@ const MetaOverhead = metaLen
 
 // The node-local keys: never in the log, except for the database table.
 var (
-	AppliedKey   = []byte{nodePrefix, 'a'}
-	ReachKey     = []byte{nodePrefix, 'r'}
-	DatabasesKey = []byte{nodePrefix, 'd'}
-	SummaryKey   = []byte{nodePrefix, 's'}
+	AppliedKey       = []byte{nodePrefix, 'a'}
+	ReachedDirectKey = []byte{nodePrefix, 'p'} // by what is applied at commit
+	ReachedDrainKey  = []byte{nodePrefix, 'q'} // by what is drained
+	DatabasesKey     = []byte{nodePrefix, 'd'}
+	SummaryKey       = []byte{nodePrefix, 's'}
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -150,6 +150,11 @@ func (m *crashModel) crash() uint64 {
 
 // tear damages files by hand behind the offset that is synced.
 func (m *crashModel) tear(synced uint64) {
+	st, err := loadState(m.fs, testDir) // the log's own goroutines may have synced more just before the crash
+	if err != nil {
+		m.fatalf("%v", err)
+	}
+	synced = max(synced, st.synced)
 	names, err := m.fs.List(testDir)
 	if err != nil {
 		m.fatalf("%v", err)
@@ -164,6 +169,9 @@ func (m *crashModel) tear(synced uint64) {
 		from := 0 // the segment was begun behind what is synced
 		if start <= synced && synced > 0 || start == 0 {
 			from = int((&segment{start: start}).position(synced))
+		}
+		if start == st.newest {
+			from = max(from, segmentHeaderSize)
 		}
 		if from >= len(b) {
 			continue

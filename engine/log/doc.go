@@ -13,8 +13,9 @@
 //	00000000000000000000.log   a segment, named by the offset of its first record
 //	00000000000067108812.log
 //	next.tmp                   the next segment, made ahead; deleted when the log is opened
-//	state                      the history of terms, and how far a clean stop had synced
+//	state                      the history of terms, the newest segment, and how far had been synced (state.go)
 //	state.tmp                  its successor being written; deleted when the log is opened
+//	repair.tmp                 what is kept of a damaged log being written (repair.go); deleted when the log is opened
 //
 // A segment is a header and records, back to back. A record never spans two
 // segments; one larger than a segment gets a segment of its size. Behind the last
@@ -67,8 +68,8 @@
 //  2. A reader sees only what the operating system has; Synced moves only after a sync that
 //     began after these bytes were written.
 //  3. At most the last two segments are not wholly synced: nobody waits while a full
-//     segment is synced, but a third one is begun only when the first is. A segment's name is
-//     synced before any record in it counts as synced.
+//     segment is synced, but a third one is begun only when the first is. A segment's name and header
+//     are synced, and the state file names it, before any record in it counts as synced.
 //  4. A write that fails is finished with the same bytes at the same place, before anything
 //     else is written. A sync that fails is never tried again.
 //  5. Segments go from the oldest on, each removal synced before the next, so what is
@@ -82,8 +83,8 @@
 // log ends: what lies behind is a torn tail and is zeroed, and segments behind it
 // are removed. But if a record found anywhere behind says that more than
 // this had been synced, then the disk has lost what it had promised to keep:
-// Open returns a DamagedError and changes nothing. A record that came from another node proves nothing
-// of the kind: it says what was synced there.
+// Open returns a DamagedError and changes nothing; so it does when the segment that the state file names is gone.
+// A record that came from another node proves nothing of the kind: it says what was synced there.
 //
 // # Concurrency
 //

@@ -28,7 +28,7 @@ var (
 	// ErrDamaged: stored bytes before the greatest offset known synced are not
 	// what was written; the error is a *DamagedError.
 	ErrDamaged = errors.New("log: damaged")
-	// ErrMissingSegment: a segment file in the middle is gone; the error is a *DamagedError too.
+	// ErrMissingSegment: a segment file in the middle or the newest one is gone; the error is a *DamagedError too.
 	ErrMissingSegment = errors.New("log: segment is missing")
 	// ErrVersion: a segment was written in a format that this version does not know.
 	ErrVersion = errors.New("log: unknown format version")
@@ -53,7 +53,8 @@ type DamagedError struct {
 
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("%v: %s at log offset %d (%s, byte %d), although everything before %d had been synced. "+
-		"Nothing was changed; restore this node's data from a backup or another copy",
+		"Nothing was changed; restore this node's data from a backup or another copy, "+
+		"or go on without what is lost: cairn repair-log, with the data folder, tells what that is",
 		e.kind, e.Reason, e.Offset, e.File, e.Pos, e.Synced)
 }
 

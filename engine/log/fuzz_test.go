@@ -81,7 +81,7 @@ func checkReader(t *testing.T, b []byte) {
 // FuzzOpen: a folder with any segment and any state opens or gives an error, and
 // once it has opened it works.
 func FuzzOpen(f *testing.F) {
-	s := state{terms: []Term{{testID(1), 0}}}
+	s := state{newest: noSegment, terms: []Term{{testID(1), 0}}}
 	f.Add(someRecords(), s.encode())
 	f.Add(someRecords()[:200], []byte{})
 	f.Add([]byte{}, s.encode())
@@ -115,15 +115,15 @@ func FuzzOpen(f *testing.F) {
 }
 
 func FuzzState(f *testing.F) {
-	s := state{synced: 12, terms: []Term{{testID(1), 0}, {testID(2), 300}}}
+	s := state{synced: 12, newest: 4096, terms: []Term{{testID(1), 0}, {testID(2), 300}}}
 	f.Add(s.encode())
-	f.Add((&state{}).encode())
+	f.Add((&state{newest: noSegment}).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := decodeState(b)
 		if err != nil {
 			return
 		}
-		if again, err := decodeState(s.encode()); err != nil || again.synced != s.synced || len(again.terms) != len(s.terms) {
+		if again, err := decodeState(s.encode()); err != nil || again.synced != s.synced || again.newest != s.newest || len(again.terms) != len(s.terms) {
 			t.Fatal(errors.Join(err, errors.New("state does not survive")))
 		}
 	})

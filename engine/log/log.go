@@ -145,8 +145,10 @@ type Log struct {
 	delayed                     atomic.Uint64             // see Stats.Delayed
 	trouble                     atomic.Pointer[trouble]   // see Err
 
-	// syncMu is held by whoever syncs.
+	// syncMu is held by whoever syncs or writes the state file.
 	syncMu sync.Mutex
+	// noted is the newest segment that the state file names, or noSegment. Under syncMu.
+	noted uint64
 
 	mu sync.Mutex
 	// cond is signalled when writing, preparing or trouble changes.
@@ -165,7 +167,7 @@ type Log struct {
 	preparing bool
 	nextTry   time.Time // when to make it after that has failed
 	terms     []Term
-	unsaved   bool // terms has changed since the state file was written
+	unsaved   bool // terms or segs has changed since the state file was written
 	closed    bool // takes no more records
 	shut      bool // files are closed
 	foreign   bool // see SetForeign
@@ -251,7 +253,7 @@ func (l *Log) adopt(r *recovery) {
 		}
 		l.segs = append(l.segs, &segment{start: f.start, room: used, named: true, sealed: true})
 	}
-	l.link, l.terms = r.link, r.terms
+	l.link, l.terms, l.noted = r.link, r.terms, r.state.newest
 	l.foreign = r.last >= 0 && r.segs[r.last].header.foreign
 	if len(r.segs) > 0 {
 		l.start.Store(r.segs[0].start)
@@ -366,31 +368,56 @@ func (l *Log) BeginTerm(id string) error {
 	if err := l.Sync(); err != nil {
 		return err
 	}
-	if err := l.saveTerms(); err != nil {
-		// The record stands, so the term has begun; the keeper tries again.
-		l.o.Logger.Warn("log can't save the history of terms yet", "dir", l.dir, "err", err)
+	if err := l.saveUnsaved(); err != nil {
+		// The record stands, so the term has begun.
+		l.warnUnsaved(err)
 	}
 	return nil
 }
 
-// saveTerms writes the state file if the history has changed. Caller: BeginTerm, the keeper, Close.
-func (l *Log) saveTerms() error {
+// saveUnsaved writes the state file if what it tells has changed. Caller: BeginTerm, the syncer, Close.
+func (l *Log) saveUnsaved() error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	l.mu.Lock()
-	unsaved, terms := l.unsaved, slices.Clone(l.terms)
-	l.unsaved = false
+	unsaved := l.unsaved
 	l.mu.Unlock()
 	if !unsaved {
 		return nil
 	}
-	err := saveState(l.fs, l.dir, state{synced: l.synced.Load(), terms: terms})
+	return l.saveState(l.synced.Load())
+}
+
+// saveState writes the state file. Everything before synced is. Caller holds syncMu.
+func (l *Log) saveState(synced uint64) error {
+	l.mu.Lock()
+	s := state{synced: synced, newest: l.newestNamed(), terms: slices.Clone(l.terms)}
+	l.unsaved = false
+	l.mu.Unlock()
+	err := saveState(l.fs, l.dir, s)
 	if err != nil {
 		l.mu.Lock()
 		l.unsaved = true
 		l.mu.Unlock()
+		return err
 	}
-	return err
+	l.noted = s.newest
+	return nil
+}
+
+// newestNamed is the start of the newest segment whose name and header are synced. Caller holds mu.
+func (l *Log) newestNamed() uint64 {
+	for i := len(l.segs) - 1; i >= 0; i-- {
+		if l.segs[i].named {
+			return l.segs[i].start
+		}
+	}
+	return noSegment
+}
+
+// warnUnsaved: nothing depends on the state file so far; the syncer tries again.
+func (l *Log) warnUnsaved(err error) {
+	l.o.Logger.Warn("log can't save its state file yet", "dir", l.dir, "err", err)
 }
 
 // Terms returns the history of terms, oldest first. It outlives the segments.
@@ -463,7 +490,7 @@ func (l *Log) close() error {
 			l.mu.Lock()
 			l.unsaved = true // the offset synced is news
 			l.mu.Unlock()
-			err = l.saveTerms()
+			err = l.saveUnsaved()
 		}
 	}
 	l.waiters.close(l.Stable())

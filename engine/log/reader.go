@@ -133,20 +133,50 @@ func (r *reader) scanRest(pos int64) (rest, error) {
 	return found, nil
 }
 
-// scanChunk looks for headers in b, which lies at pos. A header is recognised by its own offset.
+// scanChunk looks for headers in b, which lies at pos.
 func (r *reader) scanChunk(b []byte, pos int64) (synced uint64, err error) {
-	for i := 0; i+recordHeaderSize <= len(b); i++ {
-		if binary.LittleEndian.Uint64(b[i+8:]) != r.seg.offset(pos+int64(i)) {
-			continue
+	for from := 0; ; {
+		i := r.findHeader(b[from:], pos+int64(from))
+		if i < 0 {
+			return synced, nil
 		}
-		_, h, err := r.at(pos + int64(i))
+		_, h, err := r.at(pos + int64(from+i))
+		from += i + 1
 		if err == nil {
 			synced = max(synced, h.synced)
 		} else if !isNoRecord(err) {
 			return synced, err
 		}
 	}
-	return synced, nil
+}
+
+// search returns the first position from pos on where a header may stand, or the limit.
+func (r *reader) search(pos int64) (int64, error) {
+	chunk := make([]byte, readBufferSize)
+	for pos+recordHeaderSize <= r.limit {
+		n, err := r.file.ReadAt(chunk[:min(int64(len(chunk)), r.limit-pos)], pos)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		if n < recordHeaderSize {
+			break
+		}
+		if i := r.findHeader(chunk[:n], pos); i >= 0 {
+			return pos + int64(i), nil
+		}
+		pos += int64(n - recordHeaderSize + 1) // a header may begin in this chunk and end in the next
+	}
+	return r.limit, nil
+}
+
+// findHeader returns where in b, which lies at pos, the first header may stand, or -1. It is recognised by its own offset.
+func (r *reader) findHeader(b []byte, pos int64) int {
+	for i := 0; i+recordHeaderSize <= len(b); i++ {
+		if binary.LittleEndian.Uint64(b[i+8:]) == r.seg.offset(pos+int64(i)) {
+			return i
+		}
+	}
+	return -1
 }
 
 func isZero(b []byte) bool {

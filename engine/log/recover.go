@@ -1,6 +1,7 @@
 package log
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -57,10 +58,17 @@ func (r *recovery) scan() (err error) {
 	}
 	if len(r.segs) == 0 {
 		r.last = -1
-		if r.synced > 0 {
-			return r.damage(ErrMissingSegment, r.fs.PathJoin(r.dir, segmentName(0)), 0, 0, "no segment is left")
+		if r.synced > 0 || r.state.newest != noSegment {
+			name := segmentName(r.state.newest)
+			if r.state.newest == noSegment {
+				name = segmentName(0)
+			}
+			return r.damage(ErrMissingSegment, r.fs.PathJoin(r.dir, name), 0, 0, "no segment is left")
 		}
 		return nil
+	}
+	if err := r.checkNewest(); err != nil {
+		return err
 	}
 	if err := r.checkSyncedSegments(); err != nil {
 		return err
@@ -80,7 +88,7 @@ func (r *recovery) list() error {
 	slices.Sort(names)
 	for _, name := range names {
 		path := r.fs.PathJoin(r.dir, name)
-		if name == nextName || name == stateTmpName {
+		if name == nextName || name == stateTmpName || name == repairTmpName {
 			r.leftovers = append(r.leftovers, path)
 		}
 		start, ok := parseSegmentName(name)
@@ -125,6 +133,24 @@ func (f *found) readHeader(fs vfs.FS) error {
 	}
 	if errors.Is(f.bad, ErrVersion) {
 		return f.bad
+	}
+	return nil
+}
+
+// checkNewest looks for the segment that the state file names. If only newer ones are left, it was dropped before the state
+// file could tell of those.
+func (r *recovery) checkNewest() error {
+	newest := r.state.newest
+	if newest == noSegment || newest < r.segs[0].start {
+		return nil
+	}
+	i, found := slices.BinarySearchFunc(r.segs, newest, func(f found, start uint64) int { return cmp.Compare(f.start, start) })
+	name := r.fs.PathJoin(r.dir, segmentName(newest))
+	switch {
+	case !found:
+		return r.damage(ErrMissingSegment, name, newest, 0, "a segment is missing")
+	case r.segs[i].bad != nil:
+		return r.damage(ErrDamaged, name, newest, 0, r.segs[i].bad.Error())
 	}
 	return nil
 }

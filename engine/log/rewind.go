@@ -28,7 +28,7 @@ func Rewind(dir string, to uint64, o Options) error {
 	if err != nil {
 		return err
 	}
-	s = state{terms: terms, synced: min(s.synced, to), cutting: true, cut: to}
+	s = state{newest: noSegment, terms: terms, synced: min(s.synced, to), cutting: true, cut: to}
 	if err := saveState(o.FS, dir, s); err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	iofs "io/fs"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -15,7 +17,7 @@ import (
 const (
 	stateName    = "state"
 	stateTmpName = "state.tmp"
-	stateVersion = 1
+	stateVersion = 2
 	// maxTerms bounds the history; the oldest terms are forgotten.
 	maxTerms     = 4096
 	maxStateSize = 1 << 20
@@ -23,24 +25,33 @@ const (
 
 // state is the small file beside the segments:
 //
-//	cairn-log-state 1
-//	synced 4711                                         everything before was synced at the last clean stop
+//	cairn-log-state 2
+//	synced 4711                                         everything before had been synced
+//	segment 4096                                        start of the newest segment whose name and header had been synced, or "none"
 //	term 0123456789abcdef0123456789abcdef01234567 0     replication ID and start, oldest first
 //	cut 4000                                            only while Rewind removes what lies behind this offset
 //	crc32c 0a1b2c3d                                     of all before this line
 //
-// Replaced as a whole by a rename. The log can do without the newest version: a term also stands in the
-// record that began it and in the headers of the segments begun under it.
+// Replaced as a whole by a rename, at a clean stop, when a term begins, and when a segment was synced for the first time, before
+// anything in it counts as synced. So the loss of the last segments shows: no other segment tells of them. The log can
+// do without the newest version: a term also stands in the
+// record that began it and in the headers of the segments begun under it. Version 1 has no segment line.
 type state struct {
-	synced  uint64
-	terms   []Term
+	synced uint64
+	newest uint64 // noSegment if not known
+	terms  []Term
+	// cutting: Rewind is removing what lies behind cut.
 	cutting bool
 	cut     uint64
 }
 
 func (s *state) encode() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "cairn-log-state %d\nsynced %d\n", stateVersion, s.synced)
+	newest := "none"
+	if s.newest != noSegment {
+		newest = strconv.FormatUint(s.newest, 10)
+	}
+	fmt.Fprintf(&b, "cairn-log-state %d\nsynced %d\nsegment %s\n", stateVersion, s.synced, newest)
 	for _, t := range s.terms {
 		fmt.Fprintf(&b, "term %s %d\n", t.ID, t.Start)
 	}
@@ -54,39 +65,47 @@ func (s *state) encode() []byte {
 var errState = errors.New("not a log state file")
 
 func decodeState(b []byte) (state, error) {
-	var s state
+	s := state{newest: noSegment}
 	var version int
 	if _, err := fmt.Sscanf(string(b), "cairn-log-state %d\n", &version); err != nil {
 		return s, errState
 	}
-	if version != stateVersion {
+	if version < 1 || version > stateVersion {
 		return s, fmt.Errorf("%w %d; this version knows %d", ErrVersion, version, stateVersion)
 	}
 	at := bytes.LastIndex(b, []byte("\ncrc32c ")) + 1
 	if at == 0 || string(b[at:]) != fmt.Sprintf("crc32c %08x\n", crc32.Checksum(b[:at], castagnoli)) {
 		return s, errors.New("checksum mismatch")
 	}
-	for i, line := range bytes.Split(b[:at-1], []byte("\n")) {
-		var t Term
-		switch {
-		case i == 0:
-		case bytes.HasPrefix(line, []byte("cut ")):
-			s.cutting = true
-			if _, err := fmt.Sscanf(string(line), "cut %d", &s.cut); err != nil {
-				return s, errState
-			}
-		case i == 1:
-			if _, err := fmt.Sscanf(string(line), "synced %d", &s.synced); err != nil {
-				return s, errState
-			}
-		default:
-			if _, err := fmt.Sscanf(string(line), "term %40s %d", &t.ID, &t.Start); err != nil || !validID(t.ID) {
-				return s, errState
-			}
-			s.terms = append(s.terms, t)
+	for i, line := range strings.Split(string(b[:at-1]), "\n") {
+		if i > 0 && !s.decodeLine(line) {
+			return s, errState
 		}
 	}
 	return s, nil
+}
+
+func (s *state) decodeLine(line string) bool {
+	word, rest, _ := strings.Cut(line, " ")
+	var err error
+	switch {
+	case word == "synced":
+		s.synced, err = strconv.ParseUint(rest, 10, 64)
+	case line == "segment none":
+	case word == "segment":
+		s.newest, err = strconv.ParseUint(rest, 10, 64)
+	case word == "cut":
+		s.cutting = true
+		s.cut, err = strconv.ParseUint(rest, 10, 64)
+	case word == "term":
+		var t Term
+		_, err = fmt.Sscanf(rest, "%40s %d", &t.ID, &t.Start)
+		s.terms = append(s.terms, t)
+		return err == nil && validID(t.ID)
+	default:
+		return false
+	}
+	return err == nil
 }
 
 // loadState returns an empty state when there is no file.
@@ -94,7 +113,7 @@ func loadState(fs vfs.FS, dir string) (state, error) {
 	name := fs.PathJoin(dir, stateName)
 	f, err := fs.Open(name)
 	if isNotExist(err) {
-		return state{}, nil
+		return state{newest: noSegment}, nil
 	} else if err != nil {
 		return state{}, fileError(err)
 	}

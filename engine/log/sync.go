@@ -60,6 +60,9 @@ func (l *Log) syncTo(target uint64) error {
 	l.syncBegan.Store(&began)
 	err := l.syncSegments(unsealed)
 	took := time.Since(began)
+	if err == nil {
+		l.note(unsealed, written)
+	}
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -74,7 +77,6 @@ func (l *Log) syncTo(target uint64) error {
 	l.lastSync.Store(int64(took))
 	l.counters.MaxSync = max(l.counters.MaxSync, took)
 	for i, s := range unsealed {
-		s.named = true
 		if i < len(unsealed)-1 {
 			s.sealed = true
 			err = errors.Join(err, s.file.Close())
@@ -82,6 +84,22 @@ func (l *Log) syncTo(target uint64) error {
 		}
 	}
 	return err
+}
+
+// note makes the state file name a segment that was synced for the first time. Its loss can't be told otherwise, so this comes before
+// anything in it counts as synced. Caller holds syncMu.
+func (l *Log) note(segs []*segment, synced uint64) {
+	l.mu.Lock()
+	for _, s := range segs {
+		s.named = true
+	}
+	l.mu.Unlock()
+	if l.noted == segs[len(segs)-1].start {
+		return
+	}
+	if err := l.saveState(synced); err != nil {
+		l.warnUnsaved(err)
+	}
 }
 
 // unsealed returns the active segment and the one before it if that is not wholly synced. Caller holds mu.
@@ -203,7 +221,7 @@ func (l *Log) retry() {
 	if l.Err() != nil {
 		_ = l.Recover()
 	}
-	_ = l.saveTerms()
+	_ = l.saveUnsaved()
 }
 
 func (l *Log) syncNeeded(ticked bool) bool {

@@ -20,7 +20,7 @@ type Verbatim struct {
 
 // DecodeRecord decodes and verifies the record at the start of b, which must be the one at the offset. size is its
 // length, known as soon as its header is there; ok is false while b holds only a part of it. The result's Slots
-// are appended to slots[:0], its other slices are parts of b. The error is ErrNotRecord.
+// are appended to slots, its other slices are parts of b. The error is ErrNotRecord.
 func DecodeRecord(b []byte, offset uint64, slots []uint16) (v Verbatim, size int, ok bool, err error) {
 	if len(b) < recordHeaderSize {
 		return v, 0, false, nil
@@ -37,7 +37,7 @@ func DecodeRecord(b []byte, offset uint64, slots []uint16) (v Verbatim, size int
 	if !h.checksumOK(raw) {
 		return v, size, false, fmt.Errorf("%w: offset %d: %w", ErrNotRecord, offset, errChecksum)
 	}
-	return Verbatim{Record: h.record(raw, slots[:0]), raw: raw, link: h.link, crc: h.crc}, size, true, nil
+	return Verbatim{Record: h.record(raw, slots), raw: raw, link: h.link, crc: h.crc}, size, true, nil
 }
 
 // AppendVerbatim is Append for a record of another node's log, byte for byte. It must be the one that
@@ -161,7 +161,7 @@ func writeFirstSegment(dir string, at Start, o *Options) error {
 	if err := o.FS.Rename(tmp, o.FS.PathJoin(dir, segmentName(at.Offset))); err != nil {
 		return fileError(err)
 	}
-	return saveState(o.FS, dir, state{synced: at.Offset, terms: terms})
+	return saveState(o.FS, dir, state{synced: at.Offset, newest: noSegment, terms: terms})
 }
 
 // SetForeign says whose records are appended from now on: another node's (AppendVerbatim) or this node's own. What a foreign
