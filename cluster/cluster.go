@@ -43,13 +43,14 @@ type Cluster struct {
 	repl  atomic.Pointer[Replicator]
 	// leading: this node has begun its term as a primary. fenced: it serves inside a lease only. Until replyUntil (CLOCK_BOOTTIME)
 	// replies may be sent of what was run before a hand-over.
-	leading, fenced atomic.Bool
-	replyUntil      atomic.Int64
-	roleChanged     chan struct{}
-	gate            gate
-	handing         sync.Mutex // one hand-over at a time
-	started         time.Time
-	withdrawn       atomic.Bool
+	// relead: a hand-over has failed, and the term has to begin anew.
+	leading, fenced, relead atomic.Bool
+	replyUntil              atomic.Int64
+	roleChanged             chan struct{}
+	gate                    gate
+	handing                 sync.Mutex // one hand-over at a time
+	started                 time.Time
+	withdrawn               atomic.Bool
 
 	mu struct {
 		sync.Mutex

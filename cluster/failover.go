@@ -211,14 +211,32 @@ func (c *Cluster) handOver(to slotmap.NodeID) error {
 		return err
 	}
 	everything()
+	if err := c.abdicate(ctx, rep, s, to); err != nil {
+		c.relead.Store(true)
+		c.wakeRole()
+		return err
+	}
+	c.log.Info("cluster: handed over", "to", to, "paused", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// abdicate ends this node's time as a primary. The log ends for good when nothing is served any more; what a store writes by itself, as
+// for expired keys, may have come since.
+func (c *Cluster) abdicate(ctx context.Context, rep Replicator, s *epoch.Shard, to slotmap.NodeID) error {
 	g := c.group.Load()
 	c.replyUntil.Store(boottime() + int64(g.LeaseLeft()))
+	c.leading.Store(false)
+	if err := rep.Halt(); err != nil {
+		return err
+	}
+	if err := c.met(ctx, rep, to, rep.End()); err != nil {
+		return err
+	}
 	g.ReleaseLease(ctx)
 	if _, err := c.propose(ctx, epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: to, Expect: s.Epoch}); err != nil {
 		g.ResumeLease()
 		return err
 	}
-	c.log.Info("cluster: handed over", "to", to, "paused", time.Since(began).Round(time.Millisecond))
 	return nil
 }
 

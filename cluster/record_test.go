@@ -1,8 +1,8 @@
 package cluster
 
 import (
-	"encoding/binary"
 	"bytes"
+	"encoding/binary"
 	"log/slog"
 	"net"
 	"reflect"

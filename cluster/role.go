@@ -120,6 +120,9 @@ type roleState struct {
 // step takes one step towards the role; it says whether the node has it.
 func (c *Cluster) step(r *roleState) (settled bool) {
 	want := c.wantedPart()
+	if c.relead.Swap(false) {
+		r.leads = false
+	}
 	switch {
 	case want.halted:
 		return c.halt(r, want)

@@ -58,6 +58,9 @@ func (x *executor) ownLocks(c *conn, cmd *command.Command, args [][]byte) verdic
 	if redirect := x.routeMigrate(c, &n); redirect != "" {
 		return x.redirect(c, cmd, redirect)
 	}
+	if v := x.fence(c, cmd, x.node.View(), &n); v != proceed {
+		return v
+	}
 	if v := x.admit(c, cmd, &n); v != proceed {
 		return v
 	}
@@ -133,6 +136,9 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 	view := x.node.View()
 	if redirect := routeView(view, c, n); redirect != "" {
 		return x.redirect(c, cmd, redirect)
+	}
+	if v := x.fence(c, cmd, view, n); v != proceed {
+		return v
 	}
 	if !x.ready(c, n) {
 		return wouldBlock

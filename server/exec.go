@@ -61,6 +61,7 @@ type executor struct {
 	keys   []keyAt
 	slots  []uint16
 
+	serving  bool // the node may serve its slots, as of the beginning of the present run
 	begin    int // where the replies of the present run begin
 	commands int
 	members  []*conn
@@ -77,6 +78,7 @@ func (s *Server) newExecutor(blocking bool) *executor {
 func (x *executor) run(c *conn) verdict {
 	x.txn.ResetBarrier()
 	x.begin = len(c.Out.Buf)
+	x.serving = x.node.Serving()
 	for n := 0; ; n++ {
 		if c.killed.Load() || x.blocking && x.node.Context().Err() != nil {
 			return cut

@@ -99,6 +99,9 @@ func (x *executor) runStable(ctx context.Context, c *conn) verdict {
 		x.srv.log.Error("a write is not known to be durable", "err", err)
 		c.fail(&c.unstable, mayStand(err))
 	}
+	if !x.srv.mayReply(c) {
+		v = cut
+	}
 	c.final()
 	return v
 }

@@ -33,3 +33,6 @@ func groupState(s epoch.Status) string {
 	}
 	return s.State
 }
+
+// Serving says whether the node may serve the slots that it owns.
+func (n *Node) Serving() bool { return n.Cluster == nil || n.Cluster.Serving() }
