@@ -43,7 +43,7 @@ func (s *Store) drainable() bool {
 }
 
 // replayLimit is about how much of the log a start may have to replay.
-func (s *Store) replayLimit() uint64 { return uint64(s.o.MemTables) * uint64(s.o.MemTableBytes) }
+func (s *Store) replayLimit() uint64 { return 2 * uint64(s.o.MemTables) * uint64(s.o.MemTableBytes) }
 
 // noteWrites wakes the drainer when there is enough to do. Under the commit mutex.
 func (s *Store) noteWrites() {
@@ -119,7 +119,7 @@ func (s *Store) drainHot() error {
 
 // drainSlots writes what was taken from the slots, about size bytes, in batches that are large or the only one.
 func (s *Store) drainSlots(slots []uint16, size int64, flushes uint64) error {
-	large := int(s.o.MemTableBytes/2 + s.o.MemTableBytes/8)
+	large := s.drainBatchBytes()
 	for len(slots) > 0 {
 		if err := s.waitForPebble(); err != nil {
 			return err
@@ -137,6 +137,12 @@ func (s *Store) drainSlots(slots []uint16, size int64, flushes uint64) error {
 		size -= int64(written)
 	}
 	return nil
+}
+
+// drainBatchBytes is the size of a batch: more than half a memtable, so that Pebble takes it past its skiplist, and
+// so much that the files of level 0 are few.
+func (s *Store) drainBatchBytes() int {
+	return int(max(s.o.MemTableBytes/2+s.o.MemTableBytes/8, min(24<<20, s.records.limit/8)))
 }
 
 // drainBatch writes slots until limit bytes are reached, and returns how many. After a FLUSHALL nothing is left to be written.
@@ -196,7 +202,7 @@ func (s *Store) encodeUnsaved(b *pebble.Batch, slot uint16) error {
 func (s *Store) waitForPebble() error {
 	for {
 		m := s.db.Metrics()
-		if m.MemTable.Size <= 2*uint64(s.o.MemTableBytes) && m.Levels[0].Sublevels < int32(s.o.L0Sublevels) || s.closed.Load() {
+		if m.MemTable.Size <= 2*uint64(s.drainBatchBytes()) && m.Levels[0].Sublevels < int32(s.o.L0Sublevels) || s.closed.Load() {
 			return s.failed()
 		}
 		select {

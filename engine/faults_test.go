@@ -334,20 +334,23 @@ func files(t testing.TB, fs vfs.FS, dir, pattern string) []string {
 	return found
 }
 
-// flip changes a bit in the middle of a file.
-func flip(t testing.TB, fs vfs.FS, name string, at float64) {
+func readAll(t testing.TB, fs vfs.FS, name string) []byte {
 	t.Helper()
 	f, err := fs.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b, err := io.ReadAll(f)
-	if err == nil {
-		err = f.Close()
-	}
-	if err != nil {
+	if err = errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
+	return b
+}
+
+// flip changes a bit in the middle of a file.
+func flip(t testing.TB, fs vfs.FS, name string, at float64) {
+	t.Helper()
+	b := readAll(t, fs, name)
 	b[int(float64(len(b))*at)] ^= 0x10
 	if err := writeFile(fs, name, b); err != nil {
 		t.Fatal(err)

@@ -65,7 +65,7 @@ func DefaultOptions() Options {
 		FS:               vfs.Default,
 		CacheBytes:       256 << 20,
 		RecordCacheBytes: 256 << 20,
-		MemTableBytes:    32 << 20,
+		MemTableBytes:    16 << 20,
 		MemTables:        8,
 		L0Sublevels:      24,
 		Compression:      "fastest",
@@ -135,7 +135,7 @@ func (o Options) MemoryBudget() int64 {
 	// Memtables are reserved in the block cache: what exceeds it comes on top.
 	mem := max(o.CacheBytes, int64(o.MemTables+2)*o.MemTableBytes)
 	mem += max(o.RecordCacheBytes, minRecordTable)
-	mem += 2 * o.MemTableBytes // batches on their way from the record table
+	mem += 64 << 20 // batches on their way from the record table
 	const fixed, perCompaction = 16 << 20, 8 << 20
 	return mem + fixed + int64(o.Compactions)*perCompaction
 }

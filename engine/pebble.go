@@ -44,7 +44,7 @@ func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 		MemTableStopWritesThreshold: 2*o.MemTables + 8,
 		L0StopWritesThreshold:       10 * o.L0Sublevels,
 		L0CompactionThreshold:       8,
-		LBaseMaxBytes:               max(8*o.MemTableBytes, 1<<20),
+		LBaseMaxBytes:               max(16*o.MemTableBytes, 1<<20),
 		BytesPerSync:                1 << 20,
 		FlushDelayDeleteRange:       10 * time.Second,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, o.Compactions },
@@ -57,9 +57,11 @@ func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 	}
 	for i := range po.Levels {
 		po.Levels[i].BlockSize = 8 << 10
-		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		// A new key is looked up in every sublevel and level: each false positive is a read from the disk.
+		po.Levels[i].FilterPolicy = bloom.FilterPolicy(16)
 		po.Levels[i].FilterType = pebble.TableFilter
 	}
+	po.Levels[len(po.Levels)-1].FilterPolicy = bloom.FilterPolicy(10) // most keys are there: one look, and memory for all
 	return po
 }
 

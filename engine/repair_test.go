@@ -1,8 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -126,4 +130,41 @@ func TestRepairLogThatIsGone(t *testing.T) {
 	}
 	wantSound(t, mem)
 	wantKeys(t, openTest(t, "d", testOptions(mem)), 2000)
+}
+
+// The store holds expiry entries of writes that are lost: the plan says so, and so does the next start.
+func TestRepairLogOfAStoreThatReachesFurther(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewCrashableMem()
+	s := openTest(t, "d", testOptions(mem))
+	fill(t, s, 100)
+	h := stringHeader
+	h.ExpireAt = time.Now().Add(time.Hour).UnixMilli()
+	last := key("expires")
+	inTxn(t, s, last.Slot, func(tx *Txn) error { return tx.Put(last, h, []byte("v")) })
+	if err := s.db.Flush(); err != nil { // syncs the log, too
+		t.Fatal(err)
+	}
+	mem = mem.CrashClone(vfs.CrashCloneCfg{})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, mem, files(t, mem, "d/"+logFolder, "*.log")[0], 0.4)
+	p := repairLog(t, mem)
+	if p.Applied != 0 || p.Log.End >= p.Reach || p.Reach > p.Log.Lost.End {
+		t.Errorf("%+v, %+v", p, p.Log)
+	}
+	r, err := Check(context.Background(), "d", testOptions(mem))
+	if err != nil || r.ProblemCount == 0 {
+		t.Errorf("the expiry entry of a lost key is not seen: %+v, %v", r, err)
+	}
+	var said bytes.Buffer
+	o := testOptions(mem)
+	o.Logger = slog.New(slog.NewTextHandler(&said, nil))
+	if err := openTest(t, "d", o).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(said.String(), "the log has lost its end") {
+		t.Errorf("the start says:\n%s", &said)
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/cairndb/cairn/engine"
 	wal "github.com/cairndb/cairn/engine/log"
 	"github.com/cairndb/cairn/server/command"
+	"github.com/cairndb/cairn/tools/wire"
 )
 
 // faultyLog makes operations on the log's files wait or fail.
@@ -94,6 +95,51 @@ func TestRepliesWaitForTheSync(t *testing.T) {
 		}
 		if v, err := c.Receive(); err != nil || v.String() != `$"v"` {
 			t.Errorf("%v, %v", v, err)
+		}
+	})
+}
+
+// With appendfsync everysec, replies wait for a sync that takes longer than the pause before it; reads of what is on the disk do not.
+func TestRepliesWaitForASlowSync(t *testing.T) {
+	allDrivers(t, func(t *testing.T, s setup) {
+		fault := &faultyLog{}
+		s.store = func(o *engine.Options) {
+			o.FS = errorfs.Wrap(vfs.NewMem(), fault)
+			o.SyncPolicy = wal.EverySec
+		}
+		srv := start(t, s)
+		c := srv.dial()
+		expect(t, c, "SET stable 1", "+OK")
+		if err := srv.node.Store.Log().Sync(); err != nil {
+			t.Fatal(err)
+		}
+		gate := make(chan struct{})
+		fault.block.Store(&gate)
+		send := func(line string) *wire.Conn {
+			c := srv.dial()
+			c.Send(strings.Fields(line)...)
+			if err := c.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		first := send("SET k 1") // answered at once, unless it takes so long that the sync is slow by then
+		eventually(t, "the sync is not slow", func() bool { return srv.node.Store.Stable() < srv.node.Store.End() })
+		write, read := send("SET l 1"), send("GET k")
+		for _, waiting := range []*wire.Conn{write, read} {
+			_ = waiting.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			if n, err := waiting.Conn.Read(make([]byte, 1)); n > 0 || err == nil {
+				t.Error("a reply came although the sync hangs")
+			}
+		}
+		expect(t, c, "GET stable", `$"1"`)
+		eventually(t, "no delay is counted", func() bool { return srv.node.Store.Log().Stats().Delayed > 0 })
+		fault.block.Store(nil)
+		close(gate)
+		for conn, want := range map[*wire.Conn]string{first: "+OK", write: "+OK", read: `$"1"`} {
+			if v, err := conn.Receive(); err != nil || v.String() != want {
+				t.Errorf("%v, %v; want %s", v, err, want)
+			}
 		}
 	})
 }

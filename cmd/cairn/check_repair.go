@@ -83,7 +83,7 @@ func printLogRepair(w io.Writer, p *engine.LogRepair) {
 		fmt.Fprintln(w, "lose    nothing that is known")
 		return
 	}
-	fmt.Fprintf(w, "lose    offsets %d to %d: %d bytes\n", p.Log.End, lost.End, lost.End-p.Log.End)
+	fmt.Fprintf(w, "lose    offsets %d to %d, as far as is known: %d bytes\n", p.Log.End, lost.End, lost.End-p.Log.End)
 	if p.Reach > p.Log.End {
 		fmt.Fprintf(w, "        of which the store may hold parts, up to offset %d: the check at the end tells whether it agrees with itself\n", p.Reach)
 	}

@@ -67,7 +67,7 @@ var general = []*Directive{
 var engineOwn = []*Directive{
 	memory("block-cache-size", "256mb", 8<<20, maxLong, Own),
 	memory("record-cache-size", "256mb", 0, maxLong, Own),
-	memory("memtable-size", "32mb", 1<<20, 2<<30, Own),
+	memory("memtable-size", "16mb", 1<<20, 2<<30, Own),
 	number("memtable-count", "8", 2, 64, Own),
 	memory("memory-limit", "0", 0, maxLong, Own),
 	number("compaction-threads", "2", 1, 64, Own),
