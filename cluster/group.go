@@ -131,11 +131,12 @@ func (c *Cluster) tend(at int64) {
 	}
 }
 
-// found forms the group once all slots have been covered for a moment: the owner of slot 0 does it. The caller holds mu.
+// found forms the group once all slots have been covered for a moment: the owner of slot 0 does it. A node alone needs none. The
+// caller holds mu.
 func (c *Cluster) found(g *epoch.Group, at int64) {
 	t := c.mu.table
 	founders, ok := t.founders()
-	if !ok || t.owners.Owner(0) != t.self || !t.up.ok || t.knowsGroup() {
+	if !ok || len(t.peers) < 2 || t.owners.Owner(0) != t.self || !t.up.ok || t.knowsGroup() {
 		c.mu.covered = 0
 		return
 	}

@@ -7,7 +7,7 @@ import (
 // groupInfo shows the group of epochs, for CLUSTER INFO and INFO cluster.
 func (n *Node) groupInfo(field func(name string, value any)) {
 	s, lease, ok := n.Cluster.GroupStatus()
-	if !ok {
+	if !ok || s.State == "none" {
 		return
 	}
 	field("cluster_group_state", groupState(s))
