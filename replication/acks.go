@@ -57,6 +57,21 @@ func (a *Acks) count(off engine.Offset, level Level) (n int) {
 	return n
 }
 
+// Reached is the greatest offset that n replicas have, 0 if there are fewer.
+func (a *Acks) Reached(n int, level Level) engine.Offset {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if n < 1 || n > len(a.replicas) {
+		return 0
+	}
+	offs := make([]engine.Offset, 0, len(a.replicas))
+	for _, s := range a.replicas {
+		offs = append(offs, s[level])
+	}
+	slices.Sort(offs)
+	return offs[len(offs)-n]
+}
+
 // OnAcked calls fn once when n replicas have the log up to off, or with ErrClosed when the manager was closed before. It is called from
 // a goroutine of the manager and must not block; if it is so already, at once and from the caller's. cancel takes it back, and reports
 // whether it came before the call.

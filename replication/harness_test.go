@@ -82,8 +82,9 @@ func (n *node) start() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.store, n.ln = store, ln
+	n.set.Port = ln.Addr().(*net.TCPAddr).Port
 	n.m = NewManager(store, Options{
-		NodeID: n.name, Port: ln.Addr().(*net.TCPAddr).Port, Dir: n.dir, FS: n.o.FS, LogSegmentBytes: n.o.LogSegmentBytes,
+		NodeID: n.name, Dir: n.dir, FS: n.o.FS, LogSegmentBytes: n.o.LogSegmentBytes,
 		Replace: n.replace, Dial: n.dial, Logger: n.o.Logger,
 	}, n.set)
 	n.wg.Add(1)

@@ -22,9 +22,6 @@ var ErrClosed = errors.New("replication: closed")
 type Options struct {
 	// NodeID names the node to its primary.
 	NodeID string
-	// Address and Port are where clients reach the node (replica-announce-ip, -port). An empty address is where its connection comes from.
-	Address string
-	Port    int
 	// Dir and FS are the store's folder.
 	Dir string
 	FS  vfs.FS
@@ -51,11 +48,14 @@ const (
 
 // Settings may be changed at any time.
 type Settings struct {
-	User, Password string        // masteruser, masterauth
-	PingPeriod     time.Duration // repl-ping-replica-period; a ping comes twice a second at least
-	Timeout        time.Duration // repl-timeout
-	SyncRate       int64         // bytes a second of a full sync, 0 for no limit
-	Compression    Compression
+	User, Password string // masteruser, masterauth
+	// Address and Port are where clients reach the node (replica-announce-ip, -port). An empty address is where its connection comes from.
+	Address     string
+	Port        int
+	PingPeriod  time.Duration // repl-ping-replica-period; a ping comes twice a second at least
+	Timeout     time.Duration // repl-timeout
+	SyncRate    int64         // bytes a second of a full sync, 0 for no limit
+	Compression Compression
 	// MaxHeld bounds the log that is kept beyond the backlog for a connected replica that is behind; 0 for no bound.
 	MaxHeld uint64
 }
@@ -112,7 +112,7 @@ func NewManager(store *engine.Store, o Options, s Settings) *Manager {
 	return m
 }
 
-// SetSettings changes the settings at once; those of a connection under way (compression, password) with the next one.
+// SetSettings changes the settings at once; those of a connection under way (compression, password, address) with the next one.
 func (m *Manager) SetSettings(s Settings) {
 	d := DefaultSettings()
 	if s.PingPeriod <= 0 {

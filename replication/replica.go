@@ -188,7 +188,7 @@ func (c *linkConn) handshake() error {
 		return err
 	}
 	log := c.store.Log()
-	h := hello{nodeID: m.o.NodeID, port: m.o.Port, addr: m.o.Address, s2: true, full: c.l.full}
+	h := hello{nodeID: m.o.NodeID, port: set.Port, addr: set.Address, s2: true, full: c.l.full}
 	h.end, h.link = log.Tail()
 	h.terms = log.Terms()
 	return c.command(h.args(), greeting)

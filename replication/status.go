@@ -128,3 +128,19 @@ func (l *link) status() LinkStatus {
 	}
 	return st
 }
+
+// Online is the State of a replica that gets the log.
+const Online = "online"
+
+// Link says whether a replica has its link to the primary, and how stale its data may be: all that the primary had so long ago is applied. Negative if
+// that was never so.
+func (m *Manager) Link() (up bool, staleness time.Duration) {
+	m.mu.Lock()
+	l := m.link
+	m.mu.Unlock()
+	if l == nil {
+		return false, -1
+	}
+	st := l.status()
+	return st.Up, st.Staleness
+}

@@ -93,6 +93,7 @@ func (l *loop) admit(ln *listener, fd int, sa unix.Sockaddr) {
 	c.loop = target
 	c.Kill = func() {
 		if c.killed.CompareAndSwap(false, true) {
+			c.taken.kill()
 			target.post(message{c: c, kind: kill})
 		}
 	}

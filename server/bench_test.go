@@ -28,6 +28,8 @@ func newBenchConn(tb testing.TB) *benchConn {
 // run runs pipelined requests as one wake of a loop does, but for the system calls on the socket.
 func (c *benchConn) run(burst []byte) {
 	x := c.loop
+	x.enter()
+	defer x.leave()
 	c.reader.Lend(c.input)
 	c.reader.Filled(copy(c.reader.Space(len(burst)), burst))
 	v := x.run(c.conn)

@@ -40,6 +40,7 @@ type conn struct {
 	// fails. unstable are those since the first that depends on what the log may still lose: the barrier.
 	group, unstable part
 	barrier         engine.Offset
+	store           *engine.Store // that the barrier is an offset of
 
 	// leased: the rendered replies stand only if the node is still inside its lease, or was when it gave it up.
 	leased    bool
@@ -49,7 +50,8 @@ type conn struct {
 	softSince time.Time // since when the soft output limit is exceeded
 	counted   int64     // what Server.outgoing counts for this connection
 
-	nc net.Conn // of the portable driver
+	nc    net.Conn // of the portable driver
+	taken takenConn
 	epollConn
 }
 

@@ -20,6 +20,9 @@ func (x *executor) dispatch(c *conn, args [][]byte) verdict {
 	if cmd == nil {
 		return x.unknown(c, args, container)
 	}
+	if c.Awaiting() != nil {
+		return x.awaited(c, cmd, args)
+	}
 	switch {
 	case !cmd.ArityOK(len(args)):
 		return x.reject(c, cmd, "ERR wrong number of arguments for '"+cmd.Name+"' command")
@@ -27,6 +30,9 @@ func (x *executor) dispatch(c *conn, args [][]byte) verdict {
 		return x.reject(c, cmd, resp.ErrNoAuth)
 	case c.InMulti && cmd.Flags&(command.NoMulti|command.OwnLocks) != 0:
 		return x.reject(c, cmd, resp.ErrNotInMulti)
+	}
+	if text := x.refusal(cmd); text != "" {
+		return x.reject(c, cmd, text)
 	}
 	if c.Enqueues(cmd) {
 		return x.enqueue(c, cmd, args)
@@ -40,16 +46,59 @@ func (x *executor) dispatch(c *conn, args [][]byte) verdict {
 		}
 		x.settle()
 	}
+	if cmd.Flags&command.Settled != 0 {
+		x.settle()
+	}
 	switch {
 	case cmd.Name == "exec":
 		return x.exec(c, cmd, args)
 	case cmd.Flags&command.Unlocked != 0:
-		x.call(c, cmd, args, nil)
-		return ran
+		return x.unlocked(c, cmd, args)
 	case cmd.Flags&command.OwnLocks != 0:
 		return x.ownLocks(c, cmd, args)
 	}
 	return x.locked(c, cmd, args)
+}
+
+// refusal is why a command can't be served while the node follows another one, or has too few replicas. A
+// cluster's replica sends clients to its primary instead of refusing writes.
+func (x *executor) refusal(cmd *command.Command) string {
+	write := cmd.Flags&command.Write != 0
+	switch {
+	case x.node.Loading() && (cmd.Flags&command.Loading == 0 || cmd.Name == "exec" || cmd.Name == "watch"): // these read
+		return resp.ErrLoading
+	case write && !x.node.View().Enabled():
+		if text := x.node.Replication.RefuseWrite(); text != "" {
+			return text
+		}
+	}
+	return x.node.Replication.RefuseStale(cmd)
+}
+
+// unlocked runs a command without locks, which may begin to wait, or take the connection over.
+func (x *executor) unlocked(c *conn, cmd *command.Command, args [][]byte) verdict {
+	x.call(c, cmd, args, nil)
+	switch {
+	case c.Awaiting() != nil:
+		c.wait = c.Awaiting()
+		return held
+	case c.Takeover != nil:
+		return taken
+	}
+	return ran
+}
+
+// awaited goes on with a request that has begun to wait.
+func (x *executor) awaited(c *conn, cmd *command.Command, args [][]byte) verdict {
+	select {
+	case <-c.Awaiting():
+	default:
+		c.wait = c.Awaiting()
+		return held
+	}
+	x.ctx = command.Ctx{Session: &c.Session, Node: x.node, Cmd: cmd, Args: args}
+	x.node.Finish(&x.ctx)
+	return ran
 }
 
 // ownLocks runs MIGRATE, which locks and commits by itself. The group is empty: see Slow.
@@ -204,10 +253,15 @@ func (x *executor) admit(c *conn, cmd *command.Command, n *need) verdict {
 	if !n.write {
 		return proceed
 	}
-	ok, err := x.node.Store.TryAdmitWrite()
+	if x.node.View().Enabled() { // after routing, unlike standalone: see refusal
+		if text := x.node.Replication.RefuseWrite(); text != "" {
+			return x.reject(c, cmd, text)
+		}
+	}
+	ok, err := x.store.TryAdmitWrite()
 	if !ok && err == nil && x.blocking {
 		x.settle()
-		ok, err = true, x.node.Store.AdmitWrite(x.node.Context())
+		ok, err = true, x.store.AdmitWrite(x.node.Context())
 	}
 	switch {
 	case err != nil:
@@ -233,7 +287,7 @@ func (x *executor) ready(c *conn, n *need) bool {
 	if x.blocking {
 		return true
 	}
-	db := x.node.Store.DB(c.DB)
+	db := x.store.DB(c.DB)
 	if len(n.keys) == 1 && x.txn.Large(engine.Key{Slot: n.keys[0].slot, DB: db, Name: n.keys[0].name}) {
 		return false
 	}
@@ -258,7 +312,7 @@ func (x *executor) enqueue(c *conn, cmd *command.Command, args [][]byte) verdict
 		}
 	}
 	if cmd.Flags&command.Write != 0 {
-		if _, err := x.node.Store.TryAdmitWrite(); err != nil {
+		if _, err := x.store.TryAdmitWrite(); err != nil {
 			return x.reject(c, cmd, command.ErrorText(err))
 		}
 	}

@@ -27,6 +27,8 @@ const (
 	held
 	// full: the group or the rendered replies are large, or a slow command is next; they have to be settled and sent first.
 	full
+	// taken: the connection is taken over by what its session says, once the replies are sent.
+	taken
 	// closing: the connection ends once its replies are sent.
 	closing
 	// cut: the connection ends at once.
@@ -53,6 +55,7 @@ const (
 type executor struct {
 	srv      *Server
 	node     *command.Node
+	store    *engine.Store // the node's, as of enter
 	txn      *engine.Txn
 	blocking bool
 
@@ -71,11 +74,42 @@ type executor struct {
 }
 
 func (s *Server) newExecutor(blocking bool) *executor {
-	return &executor{srv: s, node: s.node, txn: s.node.Store.NewTxn(), blocking: blocking}
+	return &executor{srv: s, node: s.node, blocking: blocking}
+}
+
+// enter and leave enclose whatever uses the executor. enter reports whether the store is another one than before.
+func (x *executor) enter() (replaced bool) {
+	x.node.Enter()
+	if x.store == x.node.Store {
+		return false
+	}
+	replaced = x.store != nil
+	x.store = x.node.Store
+	x.txn = x.store.NewTxn()
+	x.stable = 0
+	return replaced
+}
+
+func (x *executor) leave() { x.node.Leave() }
+
+// replacedText is for replies that depend on writes to a store that has been replaced.
+const replacedText = resp.ErrMayStand + "this node follows another one now, whose data has replaced its own"
+
+// meet gives a connection the executor's store. What waits for another one will never be known.
+func (x *executor) meet(c *conn) {
+	if c.store == x.store {
+		return
+	}
+	if c.store != nil {
+		c.fail(&c.unstable, replacedText)
+		c.unstable = part{}
+	}
+	c.store, c.barrier = x.store, 0
 }
 
 // run runs the complete requests that the reader holds. After wouldBlock, paused, held and full those not run are still in it.
 func (x *executor) run(c *conn) verdict {
+	x.meet(c)
 	x.txn.ResetBarrier()
 	x.begin = len(c.Out.Buf)
 	x.serving = x.node.Serving()
@@ -203,10 +237,10 @@ func (x *executor) touch(c *conn, n *need) {
 	}
 	c.barrier = max(c.barrier, x.txn.Barrier())
 	if n.whole {
-		c.barrier = max(c.barrier, x.node.Store.End())
+		c.barrier = max(c.barrier, x.store.End())
 	}
 	if c.barrier > x.stable {
-		x.stable = x.node.Store.Stable()
+		x.stable = x.node.Replication.Assured(x.store.Stable())
 		depends = depends || c.barrier > x.stable
 	}
 	if depends {
@@ -254,7 +288,7 @@ func (x *executor) abandon() {
 		c.fail(&c.group, resp.ErrInternal)
 		c.committed()
 	}
-	x.txn = x.node.Store.NewTxn()
+	x.txn = x.store.NewTxn()
 	x.reset()
 }
 

@@ -51,7 +51,8 @@ type loop struct {
 
 	pauseWatch sync.WaitGroup
 	watching   bool
-	handedOver bool // to a worker in this wake
+	ackWatch   atomic.Bool // OnAcked has been asked to call
+	handedOver bool        // to a worker in this wake
 
 	draining, drained bool
 
@@ -94,17 +95,18 @@ const (
 
 // epollConn is what a loop keeps of a connection.
 type epollConn struct {
-	loop   *loop
-	fd     int
-	gen    int32 // tells a late event for an earlier connection with the same descriptor
-	events uint32
-	phase  phase
-	v      verdict
-	dirty  bool
-	queued bool // in loop.again
-	eof    bool // the peer sends no more
-	finish bool // close when the replies are sent
-	gone   bool
+	loop     *loop
+	fd       int
+	gen      int32 // tells a late event for an earlier connection with the same descriptor
+	events   uint32
+	phase    phase
+	v        verdict
+	dirty    bool
+	queued   bool      // in loop.again
+	eof      bool      // the peer sends no more
+	parkedAt time.Time // since when it waits for the log
+	finish   bool      // close when the replies are sent
+	gone     bool
 }
 
 type listener struct {
@@ -179,6 +181,10 @@ func (l *loop) run() {
 // turn serves one wake.
 func (l *loop) turn(events []unix.EpollEvent) {
 	n := l.wait(events)
+	if l.x.enter() {
+		l.parkedLost()
+	}
+	defer l.x.leave()
 	l.now = time.Now()
 	for i := range events[:n] {
 		l.event(&events[i])
@@ -219,7 +225,7 @@ func (l *loop) wait(events []unix.EpollEvent) int {
 // gather lets those join the group who have sent something meanwhile, as the sync that its replies wait for (appendfsync
 // always) costs the same for all of them.
 func (l *loop) gather(events []unix.EpollEvent) {
-	for len(l.x.members) > 0 && !l.x.large() && l.x.node.Store.Log().Policy() == wal.Always {
+	for len(l.x.members) > 0 && !l.x.large() && l.x.store.Log().Policy() == wal.Always {
 		before := len(l.dirty)
 		n, _ := unix.EpollWait(l.epfd, events, 0)
 		for i := range events[:max(n, 0)] {
@@ -376,6 +382,7 @@ func (l *loop) settle() {
 			l.handOver(c)
 		case c.barrier > l.x.stable:
 			c.phase = waiting
+			c.parkedAt = l.now
 			l.parked = append(l.parked, c)
 			parkUntil = max(parkUntil, c.barrier)
 		default:
@@ -385,15 +392,17 @@ func (l *loop) settle() {
 	clear(l.dirty)
 	l.dirty = l.dirty[:0]
 	if parkUntil > 0 {
-		l.x.node.Store.OnStable(parkUntil, l.onStable)
+		l.x.store.OnStable(parkUntil, l.onStable)
+		l.watchAcks()
 	}
 }
 
 // flushLog gives the log to the operating system if a reply depends on that.
-func (l *loop) flushLog() (err error) {
+func (l *loop) flushLog() error {
 	for _, c := range l.dirty {
 		if c.barrier > l.x.stable {
-			l.x.stable, err = l.x.node.Store.FlushLog()
+			stable, err := l.x.store.FlushLog()
+			l.x.stable = l.x.node.Replication.Assured(stable)
 			return err
 		}
 	}
@@ -425,12 +434,16 @@ func (l *loop) proceed(c *conn) {
 		return
 	case closing, crashed:
 		c.finish = true
+	case taken:
+		c.more = false
 	}
 	l.send(c)
 	if c.gone || c.finish {
 		return
 	}
 	switch c.v {
+	case taken:
+		l.release(c)
 	case paused:
 		c.phase = pausing
 		c.Blocked.Store(true)
@@ -591,7 +604,7 @@ func (l *loop) returned(c *conn) {
 
 // unpark sends the replies whose writes are stable now.
 func (l *loop) unpark() {
-	stable := l.x.node.Store.Stable()
+	stable := l.x.node.Replication.Assured(l.x.store.Stable())
 	l.x.stable = max(l.x.stable, stable)
 	failed := l.logErr.Load()
 	list := l.parked
@@ -610,6 +623,7 @@ func (l *loop) unpark() {
 		}
 	}
 	clear(list[len(l.parked):])
+	l.watchAcks()
 }
 
 // watchPause has the loop woken when the pause ends.
@@ -721,6 +735,7 @@ func (l *loop) cron() {
 			_ = l.ctl(unix.EPOLL_CTL_ADD, ln.fd, 0, unix.EPOLLIN)
 		}
 	}
+	l.expireAcks()
 	if l == l.driver.loops[0] {
 		l.srv.node.Stats.Sample(l.now)
 	}

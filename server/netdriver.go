@@ -172,6 +172,9 @@ func (d *netDriver) process(c *conn) bool {
 			return true
 		case closing, crashed:
 			return false
+		case taken:
+			d.srv.takeover(c, c.nc)
+			return false
 		case paused, held:
 			end := d.srv.pauseEnd
 			if v == held {

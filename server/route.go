@@ -74,7 +74,7 @@ func (x *executor) routeQueued(c *conn, n *need) (redirect string, v verdict) {
 func (x *executor) routeMigrate(c *conn, n *need) (redirect string) {
 	n.flags |= command.Asking
 	redirect = routeView(x.node.View(), c, n)
-	if strings.HasPrefix(redirect, moved) && x.node.Store.SlotCounts(n.keys[0].slot).Keys > 0 {
+	if strings.HasPrefix(redirect, moved) && x.store.SlotCounts(n.keys[0].slot).Keys > 0 {
 		return ""
 	}
 	return redirect
@@ -153,7 +153,7 @@ func routeView(view *cluster.View, c *conn, n *need) (redirect string) {
 
 // present counts which of the keys exist here.
 func (x *executor) present(c *conn, keys []keyAt) (existing, missing int) {
-	db := x.node.Store.DB(c.DB)
+	db := x.store.DB(c.DB)
 	for _, k := range keys {
 		if _, ok, err := x.txn.Get(engine.Key{Slot: k.slot, DB: db, Name: k.name}); ok || err != nil {
 			existing++ // a record that cannot be read is here; the handler reports the error

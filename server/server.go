@@ -33,6 +33,11 @@ type Options struct {
 	Logger         *slog.Logger
 	// Listeners are served instead of those that the configuration names. New closes them when it fails.
 	Listeners []net.Listener
+	// StoreOptions are what the store is opened with again after a replica has replaced it; nil for a node that cannot be a replica.
+	// OnStore is called with each store before it is used, the first one included. StoreLost is called when there is none any more.
+	StoreOptions func() engine.Options
+	OnStore      func(*engine.Store)
+	StoreLost    func(error)
 	// OnShutdown is called once when a client asks for SHUTDOWN, save false for NOSAVE; it must not wait for the server's end.
 	OnShutdown func(save bool)
 
@@ -49,6 +54,7 @@ type Server struct {
 	listeners []net.Listener
 	driver    driver
 	workers   *workers
+	replicas  sync.WaitGroup // connections that were taken over
 
 	outgoing atomic.Int64 // bytes of replies that wait for slow readers
 	started  atomic.Bool
@@ -85,12 +91,16 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o, conf: o.Config, log: o.Logger,
-		node:    command.NewNode(o.Store, o.Config, o.Cluster, o.RunID),
+		node:    command.NewNode(o.Store, o.Config, o.Cluster, o.RunID, o.Logger),
 		stopped: make(chan struct{}),
 		done:    make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
 	s.node.Version = o.Version
+	s.node.StoreOptions, s.node.OnStore, s.node.StoreLost = o.StoreOptions, o.OnStore, o.StoreLost
+	if o.OnStore != nil {
+		o.OnStore(o.Store)
+	}
 	var once sync.Once
 	s.node.Shutdown = func(save bool) {
 		if o.OnShutdown != nil {
@@ -113,6 +123,9 @@ func New(o Options) (*Server, error) {
 
 // Node is the state that commands reach.
 func (s *Server) Node() *command.Node { return s.node }
+
+// Store is the store in use: a replica's may be replaced.
+func (s *Server) Store() *engine.Store { return s.node.CurrentStore() }
 
 // Addrs are the addresses that the server listens on.
 func (s *Server) Addrs() []net.Addr {
@@ -166,6 +179,8 @@ func (s *Server) end(ctx context.Context) {
 	defer stopWaiting()
 	s.driver.shutdown(ctx)
 	s.workers.close()
+	_ = s.node.Replication.Close() // returns nil
+	s.replicas.Wait()
 	s.node.Close()
 	if s.started.Load() {
 		<-s.done

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/server/command"
+	"github.com/cairndb/cairn/server/resp"
 )
 
 // workers run connections whose requests have to wait. Goroutines are started as they are needed, up to max, and stay.
@@ -93,11 +94,13 @@ const maxWarm = 128
 
 // runStable runs the requests that the reader holds and waits until their replies may be sent.
 func (x *executor) runStable(ctx context.Context, c *conn) verdict {
+	x.enter()
 	v := x.run(c)
 	x.settle()
-	if err := x.waitStable(ctx, c); err != nil {
-		x.srv.log.Error("a write is not known to be durable", "err", err)
-		c.fail(&c.unstable, mayStand(err))
+	store := x.store
+	x.leave()
+	if text := x.waitAssured(ctx, store, c); text != "" {
+		c.fail(&c.unstable, text)
 	}
 	if !x.srv.mayReply(c) {
 		v = cut
@@ -109,6 +112,11 @@ func (x *executor) runStable(ctx context.Context, c *conn) verdict {
 // warm reads the records of the requests ahead into the store's cache, one at a time, so that
 // they need not be waited for later while the group holds locks.
 func (x *executor) warm(c *conn) {
+	x.enter()
+	defer x.leave()
+	if x.node.Loading() {
+		return
+	}
 	mark, ok := c.reader.Mark()
 	if !ok {
 		return
@@ -135,18 +143,30 @@ func (x *executor) warmKey(c *conn, k keyAt) {
 	slot := [1]uint16{k.slot}
 	x.txn.Lock(slot[:], false)
 	defer x.txn.Discard()
-	key := engine.Key{Slot: k.slot, DB: x.node.Store.DB(c.DB), Name: k.name}
+	key := engine.Key{Slot: k.slot, DB: x.store.DB(c.DB), Name: k.name}
 	if !x.txn.Ready(key) {
 		_, _, _ = x.txn.Get(key)
 	}
 }
 
-func (x *executor) waitStable(ctx context.Context, c *conn) error {
-	if c.barrier <= x.node.Store.Stable() {
+// waitAssured waits until the replies may be sent, outside the gate. It returns the error to reply with instead, if any.
+func (x *executor) waitAssured(ctx context.Context, store *engine.Store, c *conn) string {
+	if err := waitStable(ctx, store, c.barrier); err != nil {
+		x.srv.log.Error("a write is not known to be durable", "err", err)
+		return mayStand(err)
+	}
+	if c.unstable.joined && x.node.Replication.WaitAcked(ctx, c.barrier) != nil {
+		return resp.ErrNotAcked
+	}
+	return ""
+}
+
+func waitStable(ctx context.Context, store *engine.Store, barrier engine.Offset) error {
+	if barrier <= store.Stable() {
 		return nil
 	}
-	if stable, err := x.node.Store.FlushLog(); err != nil || c.barrier <= stable {
+	if stable, err := store.FlushLog(); err != nil || barrier <= stable {
 		return err
 	}
-	return x.node.Store.WaitStable(ctx, c.barrier)
+	return store.WaitStable(ctx, barrier)
 }

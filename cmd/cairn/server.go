@@ -117,13 +117,13 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 	began := time.Now()
 	o := storeOptions(conf, logs.Logger, stop)
 	o.Progress = recoveryProgress(logs)
+	_, _, o.Follow = conf.ReplicaOf()
 	store, err := engine.Open(conf.Dir(), o)
 	if err != nil {
 		return folderError(conf.Dir(), err)
 	}
 	closeStore := store.Close
 	defer func() { err = errors.Join(err, closeStore()) }()
-	followStore(conf, store)
 
 	closePprof, err := servePprof(conf.PprofAddress(), logs.Logger)
 	if err != nil {
@@ -142,9 +142,19 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 	srv, err := server.New(server.Options{
 		Config: conf, Store: store, Cluster: member, RunID: newRunID(), Version: version, Logger: logs.Logger,
 		Listeners: listeners, OnShutdown: stop.shutdownCommand,
+		StoreOptions: func() engine.Options { return storeOptions(conf, logs.Logger, stop) },
+		OnStore:      func(s *engine.Store) { applySettings(conf, s) },
+		StoreLost:    func(err error) { stop.ask(stopCause{why: "the store is lost", err: err}) },
 	})
 	if err != nil {
 		return err
+	}
+	closeStore = func() error { return srv.Store().Close() }
+	followSettings(conf, func() *engine.Store { return srv.Node().Store })
+	if host, port, ok := conf.ReplicaOf(); ok {
+		if err := srv.Node().Replication.ReplicaOf(host, port); err != nil {
+			return err
+		}
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
@@ -169,7 +179,7 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 		timeout = 0
 	}
 	if idle := shutdown(srv, timeout, logs); !idle || cause.atOnce {
-		closeStore = func() error { return syncOnly(store, logs) }
+		closeStore = func() error { return syncOnly(srv.Store(), logs) }
 	}
 	return cause.err
 }

@@ -33,18 +33,17 @@ func storeOptions(conf *config.Config, log *slog.Logger, stop stopping) engine.O
 	return o
 }
 
-// followStore applies what CONFIG SET changes.
-func followStore(conf *config.Config, store *engine.Store) {
-	conf.OnChange([]string{"appendfsync"}, func() error {
-		store.SetSyncPolicy(syncPolicy(conf))
-		return nil
-	})
-	conf.OnChange([]string{"repl-backlog-size"}, func() error {
-		store.SetLogBacklog(uint64(conf.ReplBacklogSize()))
-		return nil
-	})
-	conf.OnChange([]string{"free-space-reserve"}, func() error {
-		store.SetFreeSpaceReserve(uint64(conf.FreeSpaceReserve()))
+// applySettings gives a store what CONFIG SET may have changed.
+func applySettings(conf *config.Config, store *engine.Store) {
+	store.SetSyncPolicy(syncPolicy(conf))
+	store.SetLogBacklog(uint64(conf.ReplBacklogSize()))
+	store.SetFreeSpaceReserve(uint64(conf.FreeSpaceReserve()))
+}
+
+// followSettings applies what CONFIG SET changes to the store in use. CONFIG SET runs inside the node's gate, where the store stays.
+func followSettings(conf *config.Config, store func() *engine.Store) {
+	conf.OnChange([]string{"appendfsync", "repl-backlog-size", "free-space-reserve"}, func() error {
+		applySettings(conf, store())
 		return nil
 	})
 }

@@ -34,8 +34,6 @@ var adminCommands = []*Command{
 	{Name: "time", Arity: 1, Flags: Loading | Stale | Fast | Unlocked, Run: clock,
 		Group: "server", Since: "2.6.0", Complexity: "O(1)", Tips: []string{"nondeterministic_output"},
 		Summary: "Returns the server's time: unix seconds and microseconds."},
-	{Name: "role", Arity: 1, Flags: NoScript | Loading | Stale | Fast | Unlocked | Sentinel, Run: role, Categories: []string{"admin", "dangerous"},
-		Group: "server", Since: "2.8.12", Complexity: "O(1)", Summary: "Returns the node's role in replication."},
 	{Name: "shutdown", Arity: -1, Flags: adminFlags | Loading | Stale | NoMulti | AllowBusy | Sentinel, Run: shutdown,
 		Group: "server", Since: "1.0.0",
 		Complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
@@ -149,13 +147,6 @@ func clock(c *Ctx) {
 	c.Out.Array(2)
 	c.Out.BulkInt(now.Unix())
 	c.Out.BulkInt(int64(now.Nanosecond()) / 1000)
-}
-
-func role(c *Ctx) {
-	c.Out.Array(3)
-	c.Out.BulkString("master")
-	c.Out.Int(int64(c.Node.Store.Stable()))
-	c.Out.Array(0)
 }
 
 // shutdown answers only when it fails: a client sees the connection close. Whatever the modifiers say, everything acknowledged

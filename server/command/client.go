@@ -262,7 +262,12 @@ func clientType(word []byte) string {
 }
 
 // class is the session's clientType.
-func (s *Session) class() string { return "normal" }
+func (s *Session) class() string {
+	if s.Replica.Load() {
+		return "replica"
+	}
+	return "normal"
+}
 
 func clientInfo(c *Ctx) {
 	c.Out.Verbatim("txt", c.describe(time.Now())+"\n")
@@ -345,6 +350,7 @@ func (s *Session) flags(st sessionState) string {
 			f = append(f, letter)
 		}
 	}
+	add(s.Replica.Load(), 'S')
 	add(st.multi >= 0, 'x')
 	add(s.Blocked.Load(), 'b')
 	add(s.Dirty.Load(), 'd')

@@ -37,6 +37,8 @@ const (
 	Slow
 	// Unlocked takes no transaction: connection and server commands.
 	Unlocked
+	// Settled runs when everything before it is committed.
+	Settled
 	// OwnLocks is given an idle transaction, takes its locks and commits by itself (MIGRATE). It is Slow.
 	OwnLocks
 )
@@ -99,3 +101,6 @@ type Ctx struct {
 	Args [][]byte // Args[0] is the name as sent
 	Txn  *engine.Txn
 }
+
+// InExec says whether an Unlocked command runs inside EXEC.
+func (c *Ctx) InExec() bool { return c.Txn != nil }

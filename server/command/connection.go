@@ -245,7 +245,11 @@ func (c *Ctx) writeHello() {
 	w.BulkString("id")
 	w.Int(int64(c.ID))
 	pair("mode", c.Node.mode())
-	pair("role", "master")
+	role := c.Node.roleName()
+	if role == "slave" {
+		role = "replica"
+	}
+	pair("role", role)
 	w.BulkString("modules")
 	w.Array(0)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
 	"github.com/cairndb/cairn/engine/types"
+	"github.com/cairndb/cairn/replication"
 	"github.com/cairndb/cairn/server/resp"
 )
 
@@ -47,6 +48,8 @@ var errorTexts = []struct {
 	{types.ErrNoKey, resp.ErrNoKey},
 	{types.ErrTooLong, resp.ErrTooLong},
 	{engine.ErrTooLarge, resp.ErrTooLarge},
+	{engine.ErrReplica, resp.ErrReadOnly},
+	{replication.ErrClosed, resp.ErrLoading},
 }
 
 // is reports whether args[i] is the word lower, in any letter case.

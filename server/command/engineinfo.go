@@ -96,12 +96,3 @@ func infoLog(w *infoWriter) {
 	w.zero("aof_pending_bio_fsync")
 	w.field("aof_delayed_fsync", w.store.Log.Delayed)
 }
-
-// replicationID names the history that the store's offsets count in: the log's present term.
-func (n *Node) replicationID() string {
-	terms := n.Store.Log().Terms()
-	if len(terms) == 0 {
-		return n.RunID
-	}
-	return terms[len(terms)-1].ID
-}

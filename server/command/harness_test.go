@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func startNodeAt(t testing.TB, now func() time.Time, directives ...string) *Node
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := NewNode(store, conf, nil, strings.Repeat("a", 40))
+	n := NewNode(store, conf, nil, strings.Repeat("a", 40), slog.New(slog.DiscardHandler))
 	t.Cleanup(func() {
 		n.Close()
 		if err := store.Close(); err != nil {

@@ -133,7 +133,7 @@ func infoStats(n *Node, w *infoWriter) {
 	w.ratio("instantaneous_input_repl_kbps", 0)
 	w.ratio("instantaneous_output_repl_kbps", 0)
 	w.field("rejected_connections", s.RejectedConnections.Load())
-	w.zero("sync_full", "sync_partial_ok", "sync_partial_err")
+	infoSyncs(n, w)
 	w.field("expired_keys", w.store.ExpiredKeys)
 	w.ratio("expired_stale_perc", 0)
 	w.zero("expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds", "evicted_keys", "evicted_clients",

@@ -2,7 +2,9 @@ package command
 
 import (
 	"context"
+	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cairndb/cairn/cluster"
@@ -12,6 +14,7 @@ import (
 
 // Node is the process-wide state that commands reach. It is made by NewNode.
 type Node struct {
+	// Store may change while the node runs, see Enter.
 	Store   *engine.Store
 	Cluster *cluster.Cluster // nil when cluster-enabled is no
 	Config  *config.Config
@@ -19,6 +22,7 @@ type Node struct {
 	Started time.Time
 	RunID   string
 	Version string // Cairn's; set by server
+	Logger  *slog.Logger
 
 	Stats   *Stats
 	Slowlog *Slowlog
@@ -28,28 +32,41 @@ type Node struct {
 	// Migrations is what MIGRATE commands share, and the keys that they hold back.
 	Migrations *Migrations
 
+	// Replication is the node's part in replication; never nil.
+	Replication *Replication
+	// StoreOptions are what the store is opened with when it is replaced, nil where that can't be; OnStore is called with each further
+	// store before it is used, StoreLost when there is none. Set by server.
+	StoreOptions func() engine.Options
+	OnStore      func(*engine.Store)
+	StoreLost    func(error)
+
 	// Shutdown asks the server to stop, without a clean close of the store unless save is set; set by server.
 	Shutdown func(save bool)
 
 	ctx        context.Context
 	cancel     context.CancelFunc
 	standalone *cluster.View
+	errands    sync.WaitGroup
+
+	gate    sync.RWMutex
+	loading bool // under gate
 }
 
 // NewNode ties a store, a configuration and a cluster (nil for none) together. Call it before the store has traffic: it
 // registers for the store's modifications.
-func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runID string) *Node {
+func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runID string, logger *slog.Logger) *Node {
 	n := &Node{
-		Store:   store,
-		Cluster: cl,
-		Config:  conf,
-		Clients: &Clients{},
-		Started: time.Now(),
-		RunID:   runID,
-		Stats:   newStats(),
-		Slowlog: &Slowlog{},
-		Latency: &Latency{},
-		Watches: &Watches{physical: store.DB},
+		Store:      store,
+		Cluster:    cl,
+		Config:     conf,
+		Clients:    &Clients{},
+		Started:    time.Now(),
+		RunID:      runID,
+		Logger:     logger,
+		Stats:      newStats(),
+		Slowlog:    &Slowlog{},
+		Latency:    &Latency{},
+		Watches:    &Watches{},
 		Migrations: newMigrations(conf.WorkerThreads()),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -57,7 +74,8 @@ func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runI
 	if cl == nil {
 		n.standalone = cluster.Standalone()
 	}
-	store.OnModify(n.Watches.modified)
+	n.Replication = newReplication(n)
+	n.adopt(store)
 	return n
 }
 
@@ -74,6 +92,7 @@ func (n *Node) Cancel() {
 func (n *Node) Close() {
 	n.Cancel()
 	n.Migrations.close()
+	n.errands.Wait()
 	n.Saves.background.Wait()
 }
 
@@ -101,6 +120,10 @@ func (n *Node) Connect(s *Session) {
 
 // Disconnect undoes Connect; nothing of s is used afterwards.
 func (n *Node) Disconnect(s *Session) {
+	if s.errand != nil {
+		s.errand.cancel()
+		s.errand = nil
+	}
 	s.discard(n)
 	n.Clients.Remove(s)
 }

@@ -155,7 +155,8 @@ func (k *saveState) running() int64 {
 
 func infoPersistence(n *Node, w *infoWriter) {
 	save, rewrite := &n.Saves.save, &n.Saves.rewrite
-	w.zero("loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age")
+	w.flag("loading", n.Loading())
+	w.zero("async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age")
 	w.ratio("current_fork_perc", 0)
 	w.zero("current_save_keys_processed", "current_save_keys_total", "rdb_changes_since_last_save")
 	w.flag("rdb_bgsave_in_progress", save.running() >= 0)
@@ -176,17 +177,6 @@ func infoPersistence(n *Node, w *infoWriter) {
 	w.status("aof_last_write_status", w.store.ReadOnlyReason != "")
 	w.zero("aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size")
 	infoLog(w)
-}
-
-func infoReplication(n *Node, w *infoWriter) {
-	w.field("role", "master")
-	w.zero("connected_slaves")
-	w.field("master_failover_state", "no-failover")
-	w.field("master_replid", n.replicationID())
-	w.field("master_replid2", strings.Repeat("0", 40))
-	w.field("master_repl_offset", n.Store.Stable())
-	w.field("second_repl_offset", -1)
-	w.zero("repl_backlog_active", "repl_backlog_size", "repl_backlog_first_byte_offset", "repl_backlog_histlen")
 }
 
 func infoCPU(_ *Node, w *infoWriter) {

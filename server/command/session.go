@@ -25,6 +25,8 @@ type Session struct {
 	Queue                              []Queued
 	NoEvict, NoTouch                   bool
 	CloseAfterReply                    bool
+	// Takeover is set by a command that takes over the connection, once all replies are sent.
+	Takeover Takeover
 
 	Addr, LAddr string // never change
 	FD          int    // the socket's descriptor, -1 when there is none to show; never changes
@@ -33,6 +35,8 @@ type Session struct {
 
 	// Blocked: a command of the connection waits (CLIENT PAUSE). Set by server.
 	Blocked atomic.Bool
+	// Replica: the connection has been taken over by a replica.
+	Replica atomic.Bool
 	// Dirty: a watched key changed, so EXEC must fail. Set from any goroutine.
 	Dirty atomic.Bool
 	// LastActive is in unix milliseconds. It and LastCmd are read by other clients' CLIENT LIST.
@@ -49,6 +53,7 @@ type Session struct {
 	Name, LibName, LibVer string
 	shown                 sessionState
 
+	errand     *errand
 	watched    map[watchKey]*watch
 	queueBytes int // memory behind Queue
 	watchBytes int // memory behind watched

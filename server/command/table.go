@@ -27,6 +27,7 @@ func init() {
 		clientCommands,
 		transactionCommands,
 		adminCommands,
+		replicationCommands,
 		infoCommands,
 		memoryCommands,
 		slowlogCommands,

@@ -12,11 +12,11 @@ import (
 // Keys are filed by name only, and their database is compared when one is written: so SWAPDB and FLUSHDB, which
 // change what a database number stands for, need no re-filing.
 type Watches struct {
-	physical func(logical int) uint8 // engine.Store.DB
-	active   atomic.Int64            // watches in byName
+	active atomic.Int64 // watches in byName
 
-	mu     sync.Mutex
-	byName map[string][]*watch
+	mu       sync.Mutex
+	physical func(logical int) uint8 // engine.Store.DB
+	byName   map[string][]*watch
 }
 
 // watchKey names a watched key.
@@ -34,6 +34,18 @@ type watch struct {
 	expireAt int64 // unix ms, 0 for never
 	// swapped: the database was emptied or swapped while the key was absent, so EXEC has to look whether it exists now.
 	swapped atomic.Bool
+}
+
+// replaced tells that another store is used from now on, in which everything may be different.
+func (w *Watches) replaced(physical func(logical int) uint8) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.physical = physical
+	for _, ks := range w.byName {
+		for _, k := range ks {
+			k.session.Dirty.Store(true)
+		}
+	}
 }
 
 func (w *Watches) add(k *watch) {

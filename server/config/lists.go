@@ -63,16 +63,6 @@ func parseSave(args []string, _ value) (value, error) {
 	return value{text: strings.Join(args, " ")}, nil
 }
 
-func parseReplicaOf(args []string, _ value) (value, error) {
-	if len(args) == 1 && args[0] == "" || len(args) == 2 && strings.EqualFold(args[0], "no") && strings.EqualFold(args[1], "one") {
-		return value{}, nil
-	}
-	if len(args) != 2 {
-		return value{}, errArgs
-	}
-	return value{}, errors.New("replication is not served: remove the line")
-}
-
 func parseShutdown(args []string, _ value) (value, error) {
 	words := []string{"default", "save", "nosave", "now", "force"}
 	var set [5]bool

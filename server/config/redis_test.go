@@ -32,6 +32,7 @@ var differs = map[string]string{
 	"databases":                 "the engine's limit is 128",
 	"oom-score-adj-values":      "Redis applies it to the process",
 	"oom-score-adj":             "Redis applies it to the process",
+	"replica-read-only":         "a replica takes no writes of its own",
 	"repl-backlog-size":         "Redis rounds it up to what it allocates",
 	"tls-replication":           "means nothing here",
 	"proc-title-template":       "means nothing here",
@@ -92,7 +93,7 @@ func TestSetAsRedis(t *testing.T) {
 	for _, pairs := range [][][2]string{
 		{{"nosuch", "1"}}, {{"hz", "20"}, {"maxmemory", "abc"}}, {{"hz", "10"}, {"HZ", "11"}}, {{"nosuch", "1"}, {"hz", "33"}},
 		{{"hz", "33"}, {"nosuch", "1"}}, {{"hz", "x"}, {"daemonize", "yes"}}, {{"daemonize", "yes"}, {"hz", "x"}},
-		{{"daemonize", "yes"}, {"nosuch", "x"}}, {{"slave-read-only", "yes"}, {"replica-read-only", "no"}}, {{"timeout", "3"}, {"tcp-keepalive", "4"}},
+		{{"daemonize", "yes"}, {"nosuch", "x"}}, {{"slave-lazy-flush", "yes"}, {"replica-lazy-flush", "no"}}, {{"timeout", "3"}, {"tcp-keepalive", "4"}},
 	} {
 		compareSet(t, c, conn, pairs...)
 	}

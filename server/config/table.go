@@ -136,28 +136,39 @@ var clusterDirectives = []*Directive{
 
 var replication = []*Directive{
 	list("replicaof", "", parseReplicaOf, 0).alias("slaveof"),
-	text("masteruser", "", Hot|Ignored),
-	text("masterauth", "", Hot|Ignored),
-	boolean("replica-serve-stale-data", "yes", Hot|Ignored).alias("slave-serve-stale-data"),
-	boolean("replica-read-only", "yes", Hot|Ignored).alias("slave-read-only"),
+	text("masteruser", "", Hot),
+	text("masterauth", "", Hot),
+	boolean("replica-serve-stale-data", "yes", Hot).alias("slave-serve-stale-data"),
+	boolean("replica-read-only", "yes", Hot).alias("slave-read-only").checked(func(v value) error {
+		if v.num == 0 {
+			return errors.New("a replica's log is its primary's, so it takes no writes of its own: leave replica-read-only at yes")
+		}
+		return nil
+	}),
 	boolean("replica-lazy-flush", "no", Hot|Ignored).alias("slave-lazy-flush"),
 	boolean("replica-ignore-maxmemory", "yes", Hot|Ignored).alias("slave-ignore-maxmemory"),
 	boolean("replica-ignore-disk-write-errors", "no", Hot|Ignored),
-	boolean("replica-announced", "yes", Hot|Ignored),
-	text("replica-announce-ip", "", Hot|Ignored).alias("slave-announce-ip"),
-	number("replica-announce-port", "0", 0, 65535, Hot|Ignored).alias("slave-announce-port"),
-	number("replica-priority", "100", 0, maxInt, Hot|Ignored).alias("slave-priority"),
-	number("min-replicas-to-write", "0", 0, maxInt, Hot|Ignored).alias("min-slaves-to-write"),
-	number("min-replicas-max-lag", "10", 0, maxInt, Hot|Ignored).alias("min-slaves-max-lag"),
+	boolean("replica-announced", "yes", Hot),
+	text("replica-announce-ip", "", Hot).alias("slave-announce-ip"),
+	number("replica-announce-port", "0", 0, 65535, Hot).alias("slave-announce-port"),
+	number("replica-priority", "100", 0, maxInt, Hot).alias("slave-priority"),
+	number("min-replicas-to-write", "0", 0, maxInt, Hot).alias("min-slaves-to-write"),
+	number("min-replicas-max-lag", "10", 0, maxInt, Hot).alias("min-slaves-max-lag"),
 	memory("repl-backlog-size", "1mb", 1, maxLong, Hot),
 	number("repl-backlog-ttl", "3600", 0, maxLong, Hot|Ignored),
-	number("repl-timeout", "60", 1, maxInt, Hot|Ignored),
-	number("repl-ping-replica-period", "10", 1, maxInt, Hot|Ignored).alias("repl-ping-slave-period"),
+	number("repl-timeout", "60", 1, maxInt, Hot),
+	number("repl-ping-replica-period", "10", 1, maxInt, Hot).alias("repl-ping-slave-period"),
 	boolean("repl-disable-tcp-nodelay", "no", Hot|Ignored),
 	boolean("repl-diskless-sync", "yes", Hot|Ignored),
 	number("repl-diskless-sync-delay", "5", 0, maxInt, Hot|Ignored),
 	number("repl-diskless-sync-max-replicas", "0", 0, maxInt, Hot|Ignored),
 	choice("repl-diskless-load", "disabled", "disabled on-empty-db swapdb", Hot|Ignored),
+	number("replication-acks", "0", 0, 64, Hot|Own),
+	number("replication-acks-timeout", "1000", 1, maxInt, Hot|Own),
+	number("replica-max-staleness", "0", 0, maxInt, Hot|Own),
+	memory("replication-sync-bandwidth", "0", 0, maxLong, Hot|Own),
+	choice("replication-compression", "auto", "auto yes no", Hot|Own),
+	memory("replication-max-held", "16gb", 0, maxLong, Hot|Own),
 	choice("propagation-error-behavior", "ignore", "ignore panic panic-on-replicas", Hot|Ignored),
 }
 

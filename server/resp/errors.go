@@ -23,6 +23,15 @@ const (
 	ErrDumpFormat  = "ERR Bad data format"
 	ErrCursor      = "ERR invalid cursor"
 
+	ErrReadOnly     = "READONLY You can't write against a read only replica."
+	ErrNoReplicas   = "NOREPLICAS Not enough good replicas to write."
+	ErrMasterDown   = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+	ErrStale        = "MASTERDOWN The data may be older than replica-max-staleness allows."
+	ErrLoading      = "LOADING Redis is loading the dataset in memory"
+	ErrTimeoutRange = "ERR timeout is out of range"
+	// ErrNotAcked is for writes that stand on this node; after a failover they may be gone.
+	ErrNotAcked = "NOREPLICAS The write may or may not stand: fewer replicas than replication-acks asks for have acknowledged it in time."
+
 	ErrNotInMulti    = "ERR Command not allowed inside a transaction"
 	ErrTryAgain      = "TRYAGAIN Multiple keys request during rehashing of slot"
 	ErrSlotUnserved  = "CLUSTERDOWN Hash slot not served"

@@ -1,0 +1,47 @@
+package command
+
+import (
+	"context"
+	"net"
+)
+
+// errand is what a connection waits for: see Await.
+type errand struct {
+	done   chan struct{}
+	cancel context.CancelFunc
+	reply  func(*Ctx)
+}
+
+// Await has the connection wait for work, which runs in a goroutine of its own and holds nothing up; then reply answers. The
+// handler returns without a reply. work must not touch the session nor the request; its context ends with the connection. Only
+// for Unlocked commands outside EXEC.
+func (c *Ctx) Await(work func(context.Context), reply func(*Ctx)) {
+	ctx, cancel := context.WithCancel(c.Node.ctx)
+	e := &errand{done: make(chan struct{}), cancel: cancel, reply: reply}
+	c.errand = e
+	c.Node.errands.Add(1)
+	go func() {
+		defer c.Node.errands.Done()
+		defer close(e.done)
+		work(ctx)
+	}()
+}
+
+// Awaiting is closed when the connection's request can be answered; nil if it waits for nothing.
+func (s *Session) Awaiting() <-chan struct{} {
+	if s.errand == nil {
+		return nil
+	}
+	return s.errand.done
+}
+
+// Finish answers a request whose Awaiting is closed.
+func (n *Node) Finish(c *Ctx) {
+	e := c.errand
+	c.errand = nil
+	e.cancel()
+	e.reply(c)
+}
+
+// Takeover is what takes a connection over from the server: see CAIRN.SYNC. It returns when the connection has ended.
+type Takeover func(conn net.Conn)
