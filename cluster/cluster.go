@@ -103,6 +103,7 @@ func Start(o Options) (*Cluster, error) {
 		c.Channel(gossip.KindWatch).Handle(serveWatch)
 		c.Channel(kindShard).Handle(c.serveHandOver)
 		if err = c.openGroup(); err == nil {
+			c.leading.Store(c.leading.Load() && !c.fenced.Load())
 			err = c.startGossip()
 		}
 	}

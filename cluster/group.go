@@ -292,6 +292,9 @@ func (c *Cluster) catchUp(ctx context.Context, t *epoch.Table) error {
 	return err
 }
 
+// Formed says whether there is a group that decides about slots and roles.
+func (c *Cluster) Formed() bool { return c.grants() != nil }
+
 // GroupStatus is the group as this node sees it; ok is false when the node has no part in one.
 func (c *Cluster) GroupStatus() (s epoch.Status, lease time.Duration, ok bool) {
 	g := c.group.Load()

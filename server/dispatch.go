@@ -170,6 +170,9 @@ func isHTTP(name []byte) bool {
 // locked runs a command on the transaction, under the locks of its keys' slots.
 func (x *executor) locked(c *conn, cmd *command.Command, args [][]byte) verdict {
 	need := x.need(cmd, args)
+	if v := x.early(c, cmd, &need); v != proceed {
+		return v
+	}
 	if v := x.admit(c, cmd, &need); v != proceed {
 		return v
 	}
@@ -243,6 +246,18 @@ func (x *executor) addKeys(n *need, cmd *command.Command, args [][]byte) {
 		n.slots = append(n.slots, slot)
 	}
 	x.keys, x.slots = n.keys, n.slots
+}
+
+// early routes a write before it is admitted: a replica, whose store takes none, sends it to its primary.
+func (x *executor) early(c *conn, cmd *command.Command, n *need) verdict {
+	view := x.node.View()
+	if !n.write || !view.Enabled() {
+		return proceed
+	}
+	if redirect := routeView(view, c, n); redirect != "" {
+		return x.redirect(c, cmd, redirect)
+	}
+	return x.fence(c, cmd, view, n)
 }
 
 // admit asks whether the store takes writes, before any lock is taken; if not, it has answered.
@@ -340,6 +355,9 @@ func (x *executor) exec(c *conn, cmd *command.Command, args [][]byte) verdict {
 	n.slots = queued.Slots
 	n.write, n.world = queued.Write, queued.World || n.world
 	x.slots = n.slots
+	if v := x.early(c, cmd, &n); v != proceed {
+		return v
+	}
 	if v := x.admit(c, cmd, &n); v != proceed {
 		return v
 	}

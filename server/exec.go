@@ -65,7 +65,7 @@ type executor struct {
 	slots  []uint16
 
 	serving  bool // the node may serve its slots, as of the beginning of the present run
-	begin    int // where the replies of the present run begin
+	begin    int  // where the replies of the present run begin
 	commands int
 	members  []*conn
 	stable   engine.Offset           // the store's, as last seen

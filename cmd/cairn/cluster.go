@@ -35,7 +35,8 @@ func openCluster(conf *config.Config, log *slog.Logger) (*cluster.Cluster, error
 	}
 	conf.OnChange([]string{"cluster-node-timeout", "cluster-require-full-coverage", "cluster-allow-reads-when-down",
 		"cluster-announce-ip", "cluster-announce-hostname", "cluster-announce-port", "cluster-announce-bus-port",
-		"cluster-preferred-endpoint-type", "cluster-replica-no-failover", "cluster-replica-validity-factor"}, func() error { return c.Configure(clusterSettings(conf)) })
+		"cluster-preferred-endpoint-type", "cluster-replica-no-failover", "cluster-replica-validity-factor",
+		"replica-priority", "repl-ping-replica-period"}, func() error { return c.Configure(clusterSettings(conf)) })
 	return c, nil
 }
 
@@ -78,6 +79,8 @@ func clusterSettings(conf *config.Config) cluster.Settings {
 		AnnounceHostname:    conf.ClusterAnnounceHostname(),
 		AnnouncePort:        conf.ClusterAnnouncePort(),
 		AnnounceBusPort:     conf.ClusterAnnounceBusPort(),
+		ReplicaPriority:     uint64(conf.ReplicaPriority()),
+		PingPeriod:          conf.ReplPingPeriod(),
 		ReplicaNoFailover:   conf.ClusterReplicaNoFailover(),
 		ValidityFactor:      conf.ClusterReplicaValidityFactor(),
 		Endpoint:            endpointTypes[conf.ClusterPreferredEndpointType()],

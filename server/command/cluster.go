@@ -70,7 +70,7 @@ func (c *Ctx) pickSlots(owned bool, change func(*slotmap.Set) error) {
 			return
 		}
 	}
-	c.changed(change(&p.set))
+	c.changing(func() error { return change(&p.set) })
 }
 
 func (c *Ctx) pickRanges(owned bool, change func(*slotmap.Set) error) {
@@ -96,7 +96,7 @@ func (c *Ctx) pickRanges(owned bool, change func(*slotmap.Set) error) {
 			return
 		}
 	}
-	c.changed(change(&p.set))
+	c.changing(func() error { return change(&p.set) })
 }
 
 func clusterAddSlots(c *Ctx)      { c.pickSlots(false, c.Node.Cluster.AddSlots) }
@@ -135,16 +135,29 @@ func clusterSetSlot(c *Ctx) {
 	case n == 4 && c.is(3, "stable"):
 		c.changed(c.Node.Cluster.Stable(slot))
 	case n == 5 && c.is(3, "node"):
-		c.holding(&slot, func() {
-			left, err := c.keysLeft(slot)
-			if err == nil {
-				err = c.Node.Cluster.Assign(slot, node, left)
-			}
-			c.changed(err)
-		})
+		c.assignSlot(slot, node)
 	default:
 		c.Out.Error("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP")
 	}
+}
+
+// assignSlot is SETSLOT NODE. A grant of the group is waited for without the slot's lock: as long as the slot is marked, no further key can come
+// into it here.
+func (c *Ctx) assignSlot(slot uint16, node string) {
+	cl := c.Node.Cluster
+	formed := cl.Formed()
+	var left int64
+	var err error
+	c.holding(&slot, func() {
+		if left, err = c.keysLeft(slot); err == nil && !formed {
+			err = cl.Assign(slot, node, left)
+		}
+	})
+	if err != nil || !formed {
+		c.changed(err)
+		return
+	}
+	c.changing(func() error { return cl.Assign(slot, node, left) })
 }
 
 // keysLeft is how many keys the slot has, 0 when all are expired, though some may still wait for their removal.
@@ -236,7 +249,10 @@ func (c *Ctx) unknownSubcommand() {
 	c.Out.Error(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%s'. Try CLUSTER HELP.", c.Args[1]))
 }
 
-func clusterForget(c *Ctx) { c.changed(c.Node.Cluster.Forget(string(c.Args[2]))) }
+func clusterForget(c *Ctx) {
+	id, cl := string(c.Args[2]), c.Node.Cluster
+	c.changing(func() error { return cl.Forget(id) })
+}
 
 func clusterReset(c *Ctx) {
 	hard := false
@@ -305,7 +321,8 @@ func clusterReplicate(c *Ctx) {
 		c.Out.Error("ERR To set a master the node must be empty and without assigned slots.")
 		return
 	}
-	c.changed(c.Node.Cluster.Replicate(string(n.ID)))
+	cl := c.Node.Cluster
+	c.changing(func() error { return cl.Replicate(string(n.ID)) })
 }
 
 func clusterFailover(c *Ctx) {
@@ -325,7 +342,8 @@ func clusterFailover(c *Ctx) {
 			return
 		}
 	}
-	c.changed(c.Node.Cluster.Failover(mode))
+	cl := c.Node.Cluster
+	c.changing(func() error { return cl.Failover(mode) })
 }
 
 func clusterFailureReports(c *Ctx) {

@@ -1,6 +1,10 @@
 package command
 
 import (
+	"context"
+	"time"
+
+	"github.com/cairndb/cairn/cluster"
 	"github.com/cairndb/cairn/cluster/epoch"
 )
 
@@ -36,3 +40,38 @@ func groupState(s epoch.Status) string {
 
 // Serving says whether the node may serve the slots that it owns.
 func (n *Node) Serving() bool { return n.Cluster == nil || n.Cluster.Serving() }
+
+// ClusterRole is how the cluster sees the node's replication.
+func (n *Node) ClusterRole() cluster.Replicator { return clusterRole{n.Replication, n} }
+
+type clusterRole struct {
+	*Replication
+	node *Node
+}
+
+func (r clusterRole) End() uint64 {
+	r.node.Enter()
+	defer r.node.Leave()
+	return r.node.Store.End()
+}
+
+func (r clusterRole) Quiesce(until time.Time) (end uint64, everything, resume func()) {
+	clients := r.node.Clients
+	clients.Pause(until, true)
+	r.node.Enter()
+	defer r.node.Leave()
+	txn := r.node.Store.NewTxn()
+	defer txn.Discard()
+	txn.LockWorld() // whoever has begun to write has ended
+	return r.node.Store.End(), func() { clients.Pause(until, false) }, clients.Unpause
+}
+
+// changing answers a change that may wait for other nodes.
+func (c *Ctx) changing(change func() error) {
+	if c.Txn != nil { // in EXEC
+		c.changed(change())
+		return
+	}
+	var err error
+	c.Await(func(context.Context) { err = change() }, func(c *Ctx) { c.changed(err) })
+}
