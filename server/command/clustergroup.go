@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/cairndb/cairn/cluster"
@@ -74,4 +75,10 @@ func (c *Ctx) changing(change func() error) {
 	}
 	var err error
 	c.Await(func(context.Context) { err = change() }, func(c *Ctx) { c.changed(err) })
+}
+
+// ShowsCluster says whether the command reads nothing but the node table and counters: it is served even while the store is replaced, so that tools and
+// clients that ask a new replica get an answer. (Redis says LOADING.)
+func (c *Command) ShowsCluster() bool {
+	return strings.HasPrefix(c.Name, "cluster|") && c.Flags&Slow == 0
 }
