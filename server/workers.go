@@ -102,6 +102,9 @@ func (x *executor) runStable(ctx context.Context, c *conn) verdict {
 	if text := x.waitAssured(ctx, store, c); text != "" {
 		c.fail(&c.unstable, text)
 	}
+	if !x.srv.mayReply(c) {
+		v = cut
+	}
 	c.final()
 	return v
 }
