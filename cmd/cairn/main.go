@@ -36,7 +36,7 @@ func usageError(format string, args ...any) error {
 
 type commandLine struct {
 	Server    serverCmd    `cmd:"" help:"Run a node: cairn server [redis.conf] [--directive value ...]"`
-	Cluster   clusterCmd   `cmd:"" help:"Run a cluster of several nodes on this machine."`
+	Cluster   clusterCmd   `cmd:"" help:"Run a cluster of several nodes on this machine, or show how a cluster is."`
 	Load      loadCmd      `cmd:"" help:"Load many records into a node or cluster: commands from a file or standard input, or a demo data set."`
 	Check     checkCmd     `cmd:"" help:"Verify a data folder: log, store, counters, expiry index."`
 	RepairLog repairLogCmd `cmd:"" help:"Make a node with a damaged log start again, without what is lost."`
@@ -48,7 +48,8 @@ const description = `Cairn is a durable, disk-backed cluster database that speak
   cairn cluster up          three nodes on this machine, to try things
   cairn server cairn.conf   one node
 
-Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 check found damage.`
+Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 check found damage.
+cairn cluster status: 0 healthy, 1 degraded, 2 unusable.`
 
 type versionCmd struct{}
 

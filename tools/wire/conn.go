@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,11 +21,19 @@ type Conn struct {
 
 // Dial connects to addr ("host:port", or the path of a Unix socket).
 func Dial(addr string) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return DialContext(ctx, addr)
+}
+
+// DialContext is Dial that ctx bounds. The connection outlives ctx.
+func DialContext(ctx context.Context, addr string) (*Conn, error) {
 	network := "tcp"
 	if addr != "" && addr[0] == '/' {
 		network = "unix"
 	}
-	c, err := net.DialTimeout(network, addr, 5*time.Second)
+	var d net.Dialer
+	c, err := d.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}

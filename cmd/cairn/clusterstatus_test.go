@@ -1,0 +1,141 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/cairndb/cairn/tools/testnode"
+)
+
+// TestClusterStatusText reads what nodes answer and shows the screen. In the input "@ host:port" begins a node, "! text" says why it
+// does not answer, "keys n" is its DBSIZE, name:value a field of CLUSTER INFO or INFO replication, and all else a line of CLUSTER NODES.
+func TestClusterStatusText(t *testing.T) {
+	t.Parallel()
+	datadriven.Walk(t, "testdata/clusterstatus", func(t *testing.T, path string) {
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			report := assess(parseAnswers(t, d.Input))
+			code := exitOK
+			var e exitError
+			if errors.As(report.exit(), &e) {
+				code = e.code
+			}
+			return fmt.Sprintf("%s\nexit code %d\n", report.text(), code)
+		})
+	})
+}
+
+func parseAnswers(t *testing.T, input string) (answers []nodeAnswer) {
+	t.Helper()
+	var answer *nodeAnswer
+	for line := range strings.Lines(input) {
+		line = strings.TrimSpace(line)
+		word, rest, _ := strings.Cut(line, " ")
+		switch {
+		case word == "@":
+			answers = append(answers, nodeAnswer{addr: rest, keys: -1, fields: map[string]string{}})
+			answer = &answers[len(answers)-1]
+		case word == "!":
+			answer.err = errors.New(rest)
+		case word == "keys":
+			answer.keys = number(rest)
+		case rest == "":
+			answer.add(line)
+		default:
+			answer.nodes = append(answer.nodes, parseNodes(line, answer.addr)...)
+		}
+	}
+	return answers
+}
+
+// TestClusterStatus asks a cluster of processes that is well, has lost a node, and is gone; a frozen node does not hold it up.
+func TestClusterStatus(t *testing.T) {
+	t.Parallel()
+	nodes := testnode.StartCluster(t, 3, "--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no")
+	for _, n := range nodes {
+		if v, err := n.Do("CONFIG", "SET", "requirepass", "secret"); err != nil || v.IsError() {
+			t.Fatal(v, err)
+		}
+	}
+	status := func(code int, seeds ...*testnode.Node) statusReport {
+		t.Helper()
+		args := []string{"cluster", "status", "--password", "secret", "--json", "--timeout", "10s"}
+		for _, n := range seeds {
+			args = append(args, n.Addr())
+		}
+		var report statusReport
+		out := cairn(t, code, args...)
+		if err := json.NewDecoder(strings.NewReader(out)).Decode(&report); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return report
+	}
+	if r := status(exitOK, nodes[0]); r.Health != healthy || len(r.Shards) != 3 || r.Slots != 16384 || len(r.Warnings) != 0 {
+		t.Errorf("three nodes: %+v", r)
+	}
+	if out := cairn(t, exitUnusable, "cluster", "status", nodes[0].Addr()); !strings.Contains(out, "NOAUTH") {
+		t.Errorf("without a password:\n%s", out)
+	}
+
+	nodes[2].Kill()
+	testnode.Eventually(t, 30*time.Second, func() error {
+		out := cairn(t, exitDegraded, "cluster", "status", "--password", "secret", nodes[2].Addr(), nodes[0].Addr())
+		if !strings.Contains(out, nodes[2].Addr()+": fail, unreachable (connect: connection refused)") {
+			return errors.New(out)
+		}
+		return nil
+	})
+	r := status(exitDegraded, nodes[0])
+	if p := r.Shards[2].Primary; p.Health != "fail" || p.Address != nodes[2].Addr() || r.Shards[0].Primary.Health != "ok" {
+		t.Errorf("one node killed: %+v", r)
+	}
+
+	if err := nodes[1].Pause(); err != nil {
+		t.Fatal(err)
+	}
+	out := cairn(t, exitUnusable, "cluster", "status", "--password", "secret", "--timeout", "300ms", nodes[1].Addr())
+	if !strings.Contains(out, "no answer within 300ms") {
+		t.Errorf("a frozen node:\n%s", out)
+	}
+}
+
+// TestClusterStatusRefuses: wrong usage, nothing that listens, and what is no cluster.
+func TestClusterStatusRefuses(t *testing.T) {
+	t.Parallel()
+	single := testnode.StartCairn(t)
+	closed := loopback(freeRange(t, 1))
+	for _, c := range []struct{ arg, want string }{
+		{"nowhere", "give host:port"},
+		{"127.0.0.1:0", "a number from 1 to 65535"},
+		{closed, closed + ": connect: connection refused"},
+		{single.Addr(), "cluster support disabled"},
+	} {
+		if out := cairn(t, exitUnusable, "cluster", "status", c.arg); !strings.Contains(out, c.want) {
+			t.Errorf("%s says:\n%s", c.arg, out)
+		}
+	}
+}
+
+// TestClusterStatusFindsAll: a node that only another one knows is asked, too, and each one once.
+func TestClusterStatusFindsAll(t *testing.T) {
+	t.Parallel()
+	asked := map[string]bool{"a": true}
+	answers := []nodeAnswer{{nodes: parseNodes("a :7000@17000 myself,master - 0 0 1 connected\nb 10.0.0.2:7000@17000,host master - 0 0 1 connected\n"+
+		"c ::1:7000@17000 slave b 0 0 1 connected\nd :0@0 master,noaddr - 0 0 1 disconnected", "10.0.0.1:7000")}}
+	want := []string{"10.0.0.2:7000", net.JoinHostPort("::1", "7000")}
+	if got := unasked(answers, asked); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("to be asked: %v, want %v", got, want)
+	}
+	if got := unasked(answers, asked); got != nil {
+		t.Errorf("asked twice: %v", got)
+	}
+	if got := answers[0].self().addr; got != "10.0.0.1:7000" {
+		t.Errorf("the asked node is at %q", got)
+	}
+}
