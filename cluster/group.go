@@ -52,6 +52,9 @@ func (c *Cluster) openGroup() error {
 		return nil
 	}
 	v := c.View()
+	if HasGroup(c.o.GroupDir) {
+		c.fenced.Store(true) // also before this node has found its group's table
+	}
 	g, err := epoch.Open(epoch.Options{
 		Dir: c.o.GroupDir, Self: v.self.ID, Dialer: groupDialer{c.Channel(kindGroup)}, Lease: c.lease,
 		Seen:  func() uint64 { return c.View().currentEpoch },
@@ -61,10 +64,7 @@ func (c *Cluster) openGroup() error {
 		return fmt.Errorf("the group of epochs: %w", err)
 	}
 	c.group.Store(g)
-	if t := g.Table(); t.Formed() {
-		c.fenced.Store(true)
-		c.learn(t)
-	}
+	c.learn(g.Table())
 	g.OnChange(c.learn)
 	c.Channel(kindGroup).Handle(func(_ slotmap.NodeID, conn net.Conn) { g.Serve(conn) })
 	return nil

@@ -17,7 +17,7 @@ import (
 func sixNodes(t *testing.T, args ...string) []*testnode.Node {
 	t.Helper()
 	cli := testnode.Peer(t, "redis-cli")
-	nodes := testnode.StartClusterNodes(t, 6, append([]string{"--cluster-node-timeout", "1000"}, args...)...)
+	nodes := testnode.StartClusterNodes(t, 6, append([]string{"--cluster-node-timeout", "1000", "--loglevel", "verbose"}, args...)...)
 	create := []string{"--cluster", "create"}
 	for _, n := range nodes {
 		create = append(create, n.Addr())
