@@ -15,9 +15,10 @@ import (
 
 // nodeGroup is the nodes of a cluster as processes of this program.
 type nodeGroup struct {
-	out   io.Writer
-	nodes []*process
-	ended chan *process // each process once, when it has ended
+	primaries int // the first of nodes
+	out       io.Writer
+	nodes     []*process
+	ended     chan *process // each process once, when it has ended
 }
 
 // process is one node. Its output goes to a log file beside its data folder.
@@ -42,7 +43,7 @@ func (g *nodeGroup) start(port int, dir string) error {
 		return err
 	}
 	defer log.Close() // the child has its own descriptor
-	p.cmd = exec.Command(self, "server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--cluster-enabled", "yes")
+	p.cmd = exec.Command(self, "server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = childAttributes()
 	if err := p.cmd.Start(); err != nil {
