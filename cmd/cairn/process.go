@@ -72,14 +72,29 @@ func (g *nodeGroup) watch(ctx context.Context) error {
 	return errors.New("all nodes have ended")
 }
 
-// stop ends all nodes gracefully and waits for them; those that take too long are killed.
+// stop ends all nodes gracefully and waits for them; those that take too long are killed. Replicas go first, so that no primary
+// hands over to one that stops, too.
 func (g *nodeGroup) stop() error {
+	var replicas, others []*process
 	for _, p := range g.nodes {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		var text string
+		if err := p.do(&text, "INFO", "replication"); err == nil && fields(text)["role"] == "slave" {
+			replicas = append(replicas, p)
+		} else {
+			others = append(others, p)
+		}
 	}
 	deadline := time.After(stopTimeout)
+	return errors.Join(end(replicas, deadline), end(others, deadline))
+}
+
+// end ends nodes side by side.
+func end(nodes []*process, deadline <-chan time.Time) error {
+	for _, p := range nodes {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	}
 	var errs []error
-	for _, p := range g.nodes {
+	for _, p := range nodes {
 		select {
 		case <-p.done:
 		case <-deadline:
