@@ -2,7 +2,7 @@
 // nodes.conf, hears and tells the gossip, detects failures.
 //
 // All knowledge and every decision is in table, which is pure; Cluster gives it
-// a clock, a bus and a file. Lock order: life, mu; memberlist's own locks are never asked for under mu.
+// a clock, a bus and a file. Lock order: handing, life, mu; memberlist's own locks are never asked for under mu.
 package cluster
 
 import (
@@ -20,6 +20,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/cairndb/cairn/cluster/epoch"
 	"github.com/cairndb/cairn/cluster/gossip"
 	"github.com/cairndb/cairn/cluster/slotmap"
 )
@@ -35,9 +36,21 @@ type Cluster struct {
 	store *store
 	view  atomic.Pointer[View]
 	// nonce and started tell this process from others with the same node ID; withdrawn says that it gives way to one.
-	nonce     uint64
-	started   time.Time
-	withdrawn atomic.Bool
+	nonce uint64
+	// lease is cluster-node-timeout as it was at the start: all nodes have to agree about it.
+	lease time.Duration
+	group atomic.Pointer[epoch.Group]
+	repl  atomic.Pointer[Replicator]
+	// leading: this node has begun its term as a primary. fenced: it serves inside a lease only. Until replyUntil (CLOCK_BOOTTIME)
+	// replies may be sent of what was run before a hand-over.
+	// relead: a hand-over has failed, and the term has to begin anew.
+	leading, fenced, relead atomic.Bool
+	replyUntil              atomic.Int64
+	roleChanged             chan struct{}
+	gate                    gate
+	handing                 sync.Mutex // one hand-over at a time
+	started                 time.Time
+	withdrawn               atomic.Bool
 
 	mu struct {
 		sync.Mutex
@@ -49,6 +62,11 @@ type Cluster struct {
 		// turn counts the texts made for nodes.conf; unsaved says that the newest is not there yet.
 		turn    uint64
 		unsaved bool
+		// proposing: one of this node's own requests to the group is under way. covered is since when all slots are,
+		// offsetAt when the record's offset was brought up to date, learned when the first table came.
+		proposing         bool
+		covered, offsetAt int64
+		learned           time.Time
 	}
 	gossip atomic.Pointer[gossip.Gossip]
 	// life is held while the gossip is started or stopped.
@@ -69,6 +87,8 @@ func Start(o Options) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{o: o, log: o.Logger, store: st, nonce: rand.Uint64() | 1, started: time.Now()}
+	c.lease, c.roleChanged = o.Settings.NodeTimeout, make(chan struct{}, 1)
+	c.leading.Store(was == nil || !was.replica())
 	c.mu.contacts = make(map[slotmap.NodeID]*contact)
 	c.mu.watches = make(map[slotmap.NodeID]context.CancelFunc)
 	if c.bus, err = gossip.Listen(c.busOptions()); err != nil {
@@ -81,13 +101,18 @@ func Start(o Options) (*Cluster, error) {
 		c.bus.Handle(gossip.KindState, c.serveExchange)
 		c.bus.Handle(gossip.KindIdentity, c.serveIdentity)
 		c.Channel(gossip.KindWatch).Handle(serveWatch)
-		err = c.startGossip()
+		c.Channel(kindShard).Handle(c.serveHandOver)
+		if err = c.openGroup(); err == nil {
+			c.leading.Store(c.leading.Load() && !c.fenced.Load())
+			err = c.startGossip()
+		}
 	}
 	if err != nil {
 		_ = c.Close()
 		return nil, err
 	}
 	c.wg.Go(c.run)
+	c.wg.Go(c.roles)
 	return c, nil
 }
 
@@ -142,6 +167,7 @@ func (c *Cluster) restore(was *saved, now int64) *table {
 	if was != nil {
 		t.currentEpoch = max(t.currentEpoch, was.currentEpoch)
 		t.migrating, t.importing = was.migrating, was.importing
+		t.promised, t.follows = was.promised, was.follows
 		for _, r := range was.records {
 			if r.ID != was.self {
 				t.peers[r.ID] = &peer{record: r, created: now, stored: true, liveness: newLiveness(now)}
@@ -396,6 +422,7 @@ func (c *Cluster) tick() {
 		c.show()
 	}
 	c.keepContact(at)
+	c.tend(at)
 }
 
 // Configure changes the settings.
@@ -427,7 +454,7 @@ func (c *Cluster) Close() error {
 		return nil
 	}
 	c.stopGossip()
-	err := c.bus.Close()
+	err := errors.Join(c.closeGroup(), c.bus.Close())
 	c.wg.Wait()
 	c.saveLate()
 	return errors.Join(err, c.store.close())

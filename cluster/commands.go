@@ -1,9 +1,12 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/cairndb/cairn/cluster/epoch"
 	"github.com/cairndb/cairn/cluster/slotmap"
 )
 
@@ -36,17 +39,34 @@ func (c *Cluster) apply(fn func(t *table, now int64) error) error {
 
 // AddSlots claims slots that nobody owns.
 func (c *Cluster) AddSlots(set *slotmap.Set) error {
-	return c.change(func(t *table, _ int64) error { return t.addSlots(set) })
+	if c.grants() == nil {
+		return c.change(func(t *table, _ int64) error { return t.addSlots(set) })
+	}
+	view := c.View()
+	if view.self.Primary != "" {
+		return refuse("Slots can only be assigned to masters")
+	}
+	return c.grantSlots(set, view.self.ID, false)
 }
 
 // DelSlots gives up claims; those of other nodes are disregarded here until heard again.
 func (c *Cluster) DelSlots(set *slotmap.Set) error {
-	return c.change(func(t *table, now int64) error { return t.delSlots(set, now) })
+	if c.grants() == nil {
+		return c.change(func(t *table, now int64) error { return t.delSlots(set, now) })
+	}
+	return c.grantSlots(set, "", true)
 }
 
 // FlushSlots gives up all claims of this node.
 func (c *Cluster) FlushSlots() error {
-	return c.change(func(t *table, _ int64) error { t.flushSlots(); return nil })
+	if c.grants() == nil {
+		return c.change(func(t *table, _ int64) error { t.flushSlots(); return nil })
+	}
+	set := slotmap.SetOf(c.View().self.Slots)
+	if set.Len() == 0 {
+		return nil
+	}
+	return c.grantSlots(set, "", true)
 }
 
 // Migrate marks a slot as MIGRATING to a node.
@@ -69,6 +89,9 @@ func (c *Cluster) Stable(slot uint16) error {
 // Assign gives a slot to a node (SETSLOT NODE); keys is how many this node holds in it. That another node
 // has a slot may be on disk a little later: a node that starts hears of the newer claim before it serves.
 func (c *Cluster) Assign(slot uint16, to string, keys int64) error {
+	if c.grants() != nil {
+		return c.assign(slot, slotmap.NodeID(to), keys)
+	}
 	assign := func(t *table, now int64) error { return t.assign(slot, slotmap.NodeID(to), keys, now) }
 	if slotmap.NodeID(to) == c.View().self.ID {
 		return c.change(assign)
@@ -82,8 +105,60 @@ func (c *Cluster) Assign(slot uint16, to string, keys int64) error {
 	return nil
 }
 
+// assign gives a slot to a node by a grant of the group. That its owner has no more keys of it, and sends away who asks for
+// new ones, is for SETSLOT's protocol to ensure. A node that has nothing to do with the slot only looks.
+func (c *Cluster) assign(slot uint16, to slotmap.NodeID, keys int64) error {
+	c.mu.Lock()
+	t := c.mu.table
+	owner, known, importing := t.owners.Owner(slot), t.peers[to] != nil, t.importing[slot] != ""
+	self := t.self
+	c.mu.Unlock()
+	switch {
+	case !known:
+		return refuse("Unknown node %s", to)
+	case owner == self && to != self && keys != 0:
+		return refuse("Can't assign hashslot %d to a different node while I still hold keys for this hash slot.", slot)
+	case owner != to && (owner == self || to == self || owner == "" || importing):
+		if err := c.grantSlots(slotmap.SetOf([]slotmap.Range{{First: slot, Last: slot}}), to, true); err != nil {
+			return err
+		}
+	}
+	if keys != 0 && to != self {
+		return nil
+	}
+	return c.change(func(t *table, _ int64) error { t.stable(slot); return nil })
+}
+
+// Replicate makes this node a replica of another one (CLUSTER REPLICATE).
+func (c *Cluster) Replicate(node string) error {
+	id := slotmap.NodeID(node)
+	c.mu.Lock()
+	err := c.mu.table.mayReplicate(id)
+	s, self := c.mu.table.shardOf(id), c.mu.table.self
+	c.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case s == nil:
+		return c.change(func(t *table, _ int64) error {
+			t.wish = id
+			return t.replicate(id)
+		})
+	}
+	ctx, cancel := c.proposing()
+	defer cancel()
+	if _, err := c.propose(ctx, epoch.Request{Op: epoch.OpMember, Shard: s.ID, Node: self}); err != nil {
+		return err
+	}
+	c.wakeRole()
+	return nil
+}
+
 // Bump gives this node the greatest config epoch; changed is false if it has it.
 func (c *Cluster) Bump() (epoch uint64, changed bool, err error) {
+	if c.grants() != nil { // epochs come from the group only
+		return c.View().self.Epoch, false, nil
+	}
 	err = c.change(func(t *table, _ int64) error {
 		changed = t.bump()
 		epoch = t.me().Epoch
@@ -99,8 +174,11 @@ func (c *Cluster) SetEpoch(epoch uint64) error {
 
 // Forget removes a node and keeps gossip from bringing it back for a minute.
 func (c *Cluster) Forget(node string) error {
+	id := slotmap.NodeID(node)
+	if err := c.forgetGrants(id); err != nil {
+		return err
+	}
 	return c.change(func(t *table, now int64) error {
-		id := slotmap.NodeID(node)
 		switch {
 		case id == t.self:
 			return refuse("I tried hard but I can't forget myself...")
@@ -108,22 +186,59 @@ func (c *Cluster) Forget(node string) error {
 			return nil
 		case t.peers[id] == nil:
 			return refuse("Unknown node %s", node)
+		case t.primaryOf(t.self) == id:
+			return refuse("Can't forget my master!")
 		}
 		t.forget(id, now)
 		return nil
 	})
 }
 
+// forgetGrants has the group take a node out of its shard. A primary that has slots or replicas keeps its place.
+func (c *Cluster) forgetGrants(id slotmap.NodeID) error {
+	t := c.grants()
+	v := c.View()
+	if t == nil || t.ShardOf(id) == nil || id == v.self.ID || v.Node(id) == nil || v.self.Primary == id {
+		return nil
+	}
+	ctx, cancel := c.proposing()
+	defer cancel()
+	_, err := c.propose(ctx, epoch.Request{Op: epoch.OpForget, Node: id})
+	if refused := (*epoch.Refused)(nil); errors.As(err, &refused) {
+		return nil
+	}
+	return err
+}
+
+// leaveShard has the group take this node, which is about to forget it, out of its shard, if it can.
+func (c *Cluster) leaveShard() {
+	if t := c.grants(); t == nil || t.ShardOf(c.View().self.ID) == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, leaveTimeout)
+	defer cancel()
+	if _, err := c.propose(ctx, epoch.Request{Op: epoch.OpForget, Node: c.View().self.ID}); err != nil {
+		c.log.Warn("cluster: reset: the group was not told", "err", err)
+	}
+}
+
+const leaveTimeout = 2 * time.Second
+
 // Reset leaves the cluster; hard also takes a new ID and epoch 0.
 func (c *Cluster) Reset(hard bool) error {
+	c.leaveShard()
 	c.stopGossip()
+	if err := c.resetGroup(); err != nil {
+		return errors.Join(err, c.openGroup(), c.startGossip())
+	}
 	err := c.change(func(t *table, now int64) error {
 		t.reset(hard, now)
 		c.withdrawn.Store(t.twins.lost)
 		clear(c.mu.contacts)
 		return nil
 	})
-	return errors.Join(err, c.startGossip())
+	c.wakeRole()
+	return errors.Join(err, c.openGroup(), c.startGossip())
 }
 
 // Save writes nodes.conf.

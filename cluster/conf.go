@@ -21,8 +21,11 @@ import (
 // nodes.conf has Redis's format: a line for each node as CLUSTER NODES prints
 // it, with the shard ID behind the host name, and a last line of variables.
 //
-//	<id> <ip>:<port>@<busport>,<hostname>,shard-id=<id> <flags> - 0 0 <epoch> connected <slots>
-//	vars currentEpoch <n> lastVoteEpoch 0
+//	<id> <ip>:<port>@<busport>,<hostname>,shard-id=<id> <flags> <primary|-> 0 0 <epoch> connected <slots>
+//	vars currentEpoch <n> lastVoteEpoch <n> [logEpoch <n>]
+//
+// lastVoteEpoch is the epoch of the last primary that this node has promised to take nothing more from, logEpoch that
+// of the primary whose log its own continues.
 //
 // Behind it may stand what SETSLOT has marked since: see notes.go.
 //
@@ -34,11 +37,14 @@ import (
 func (t *table) conf() []byte {
 	var b bytes.Buffer
 	for _, n := range t.nodes() {
-		flags := "master"
-		if n.Myself {
-			flags = "myself,master"
+		flags, primary := "master", "-"
+		if n.Primary != "" {
+			flags, primary = "slave", string(n.Primary)
 		}
-		fmt.Fprintf(&b, "%s %s:%d@%d,%s,shard-id=%s %s - 0 0 %d connected", n.ID, n.IP, n.Port, n.BusPort, n.Hostname, n.ShardID, flags, n.Epoch)
+		if n.Myself {
+			flags = "myself," + flags
+		}
+		fmt.Fprintf(&b, "%s %s:%d@%d,%s,shard-id=%s %s %s 0 0 %d connected", n.ID, n.IP, n.Port, n.BusPort, n.Hostname, n.ShardID, flags, primary, n.Epoch)
 		for _, r := range n.Slots {
 			b.WriteString(" " + r.String())
 		}
@@ -49,7 +55,11 @@ func (t *table) conf() []byte {
 		}
 		b.WriteByte('\n')
 	}
-	fmt.Fprintf(&b, "vars currentEpoch %d lastVoteEpoch 0\n", t.currentEpoch)
+	fmt.Fprintf(&b, "vars currentEpoch %d lastVoteEpoch %d", t.currentEpoch, t.promised)
+	if t.follows != 0 {
+		fmt.Fprintf(&b, " logEpoch %d", t.follows)
+	}
+	b.WriteByte('\n')
 	return b.Bytes()
 }
 
@@ -70,8 +80,14 @@ type saved struct {
 	self                 slotmap.NodeID
 	records              []record
 	currentEpoch         uint64
+	promised, follows    uint64
 	migrating, importing map[uint16]slotmap.NodeID
 	whole                bool // the last line has been read; notes may follow
+}
+
+// replica says whether the node was one.
+func (s *saved) replica() bool {
+	return slices.ContainsFunc(s.records, func(r record) bool { return r.ID == s.self && r.Primary != "" })
 }
 
 var errConf = errors.New("not a nodes.conf line")
@@ -140,6 +156,9 @@ func (s *saved) line(words []string) error {
 	if slices.Contains(flags, "myself") {
 		s.self = id
 	}
+	if slices.Contains(flags, "slave") {
+		r.Primary, _ = slotmap.ParseNodeID(words[3])
+	}
 	set := new(slotmap.Set)
 	for _, word := range words[8:] {
 		if err := s.slots(word, set); err != nil {
@@ -153,10 +172,19 @@ func (s *saved) line(words []string) error {
 
 func (s *saved) vars(words []string) (err error) {
 	for i := 0; i+1 < len(words); i += 2 {
-		if words[i] == "currentEpoch" {
-			if s.currentEpoch, err = strconv.ParseUint(words[i+1], 10, 64); err != nil {
-				return fmt.Errorf("%q is no epoch", words[i+1])
-			}
+		var at *uint64
+		switch words[i] {
+		case "currentEpoch":
+			at = &s.currentEpoch
+		case "lastVoteEpoch":
+			at = &s.promised
+		case "logEpoch":
+			at = &s.follows
+		default:
+			continue
+		}
+		if *at, err = strconv.ParseUint(words[i+1], 10, 64); err != nil {
+			return fmt.Errorf("%q is no epoch", words[i+1])
 		}
 	}
 	return nil

@@ -21,8 +21,10 @@ type Options struct {
 	Bind []string
 	// Secret is cluster-bus-secret, TLS is tls-cluster. Plain (cluster-bus-plaintext) allows a bus beyond loopback that nothing protects.
 	Secret string
-	TLS    *gossip.TLS
-	Plain  bool
+	// GroupDir is the folder of the group of epochs, which must not be copied to another node; without it the node has no part in one.
+	GroupDir string
+	TLS      *gossip.TLS
+	Plain    bool
 	// Settings are those that can change later: see Cluster.Configure.
 	Settings Settings
 	// Network is what the bus speaks over; nil for the operating system's.
@@ -41,6 +43,12 @@ type Settings struct {
 	RequireFullCoverage bool
 	// AllowReadsWhenDown is cluster-allow-reads-when-down.
 	AllowReadsWhenDown bool
+	// ReplicaNoFailover is cluster-replica-no-failover, ValidityFactor cluster-replica-validity-factor, ReplicaPriority
+	// replica-priority, PingPeriod repl-ping-replica-period.
+	ReplicaNoFailover bool
+	ValidityFactor    int
+	ReplicaPriority   uint64
+	PingPeriod        time.Duration
 	// AnnounceIP, AnnounceHostname, AnnouncePort and AnnounceBusPort are cluster-announce-*; empty or 0 for what the node finds.
 	AnnounceIP, AnnounceHostname  string
 	AnnouncePort, AnnounceBusPort int

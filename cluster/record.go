@@ -25,6 +25,14 @@ type record struct {
 	Suspects []slotmap.NodeID
 	// Nonce is of the process that made the record, 0 when not known.
 	Nonce uint64
+	// Primary is the node that it replicates, empty for a primary.
+	Primary slotmap.NodeID
+	// Offset is the end of its log, as of some seconds ago.
+	Offset uint64
+	// Group, Generation and Granted are those of its table of grants (epoch), zero while it knows none.
+	Group      slotmap.NodeID
+	Generation uint64
+	Granted    bool
 }
 
 func (r *record) claim() slotmap.Claim {
@@ -53,6 +61,7 @@ const (
 //	format(1) sender(20) currentEpoch(uvarint) n(uvarint) n × ( length(uvarint) record )
 //	record: claim (slotmap.AppendClaim) version(uvarint) shard(20) ip(string) hostname(string)
 //	        port(uvarint) busport(uvarint) n(uvarint) n × suspect(20) nonce(8, big endian)
+//	        primary(20) offset(uvarint) group(20) generation(uvarint) granted(1)
 //	string: length(uvarint) bytes
 func appendState(b []byte, s *state) []byte {
 	b = append(b, stateFormat)
@@ -80,7 +89,16 @@ func appendRecord(b []byte, r *record) []byte {
 	for _, id := range r.Suspects {
 		b = id.Append(b)
 	}
-	return binary.BigEndian.AppendUint64(b, r.Nonce)
+	b = binary.BigEndian.AppendUint64(b, r.Nonce)
+	b = r.Primary.Append(b)
+	b = binary.AppendUvarint(b, r.Offset)
+	b = r.Group.Append(b)
+	b = binary.AppendUvarint(b, r.Generation)
+	granted := byte(0)
+	if r.Granted {
+		granted = 1
+	}
+	return append(b, granted)
 }
 
 func appendString(b []byte, s string) []byte {
@@ -202,6 +220,10 @@ func (d *decoder) record() (r record) {
 	}
 	if !d.bad && len(d.b) >= 8 {
 		r.Nonce = binary.BigEndian.Uint64(d.take(8))
+	}
+	if !d.bad && len(d.b) > 0 {
+		r.Primary, r.Offset = d.id(), d.uvarint()
+		r.Group, r.Generation, r.Granted = d.id(), d.uvarint(), d.byte() == 1
 	}
 	return r
 }

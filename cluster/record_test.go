@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/binary"
 	"log/slog"
 	"net"
 	"reflect"
@@ -45,7 +46,7 @@ func TestStateFromTheFuture(t *testing.T) {
 	s := exampleState()
 	one := append(appendRecord(nil, &s.Records[0]), "new field"...)
 	b := append([]byte{stateFormat}, digitID("a").Append(nil)...)
-	b = append(b, 9, 1, byte(len(one)))
+	b = binary.AppendUvarint(append(b, 9, 1), uint64(len(one)))
 	got, err := decodeState(append(b, one...))
 	if err != nil || !reflect.DeepEqual(got.Records, s.Records[:1]) {
 		t.Fatalf("%v %+v", err, got)

@@ -48,7 +48,7 @@ func (t *table) nodes() []*Node {
 		p := t.peers[id]
 		n := &Node{
 			ID: id, IP: p.IP, Hostname: p.Hostname, Port: p.Port, BusPort: p.BusPort,
-			ShardID: p.Shard, Epoch: p.Epoch, Created: p.created,
+			ShardID: t.shardID(p), Epoch: t.epochOf(p), Primary: t.primaryOf(id), Offset: p.Offset, Created: p.created,
 			Myself: id == t.self, Fail: p.failed, Suspected: (p.suspected || p.refuses) && !p.failed, Connected: p.answers || id == t.self,
 			PongReceived: p.lastAnswer,
 		}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/cairndb/cairn/cluster/epoch"
 	"github.com/cairndb/cairn/cluster/slotmap"
 )
 
@@ -27,9 +28,17 @@ type table struct {
 	migrating, importing map[uint16]slotmap.NodeID
 
 	owners *slotmap.Map // the fold
-	set    Settings
-	up     health
-	twins  twins
+	// grants is the group's table: once it is formed, it alone decides about slots and roles.
+	grants *epoch.Table
+	// promised is the greatest epoch of a primary that this node, asked for its offer, will take nothing more from.
+	// follows is the epoch of the primary whose log this node's continues.
+	promised, follows uint64
+	// wish is the primary that CLUSTER REPLICATE named before there was a group. dropped: the group has taken this node out.
+	wish    slotmap.NodeID
+	dropped bool
+	set     Settings
+	up      health
+	twins   twins
 }
 
 // peer is one known node.
@@ -155,8 +164,11 @@ func (t *table) reclaim(r *record) bool {
 // same: the node with the lexicographically smaller ID moves (Redis clusterHandleConfigEpochCollision).
 func (t *table) avoidCollisions() {
 	me := t.me()
+	if t.formed() || me.Primary != "" {
+		return
+	}
 	for _, p := range t.peers {
-		if p.ID != t.self && p.Epoch == me.Epoch && t.self < p.ID {
+		if p.Primary == "" && p.ID != t.self && p.Epoch == me.Epoch && t.self < p.ID {
 			t.mint()
 			return
 		}
@@ -199,6 +211,11 @@ func (t *table) tick(now int64) (changed bool) {
 
 // fold decides who owns what.
 func (t *table) fold(now int64) {
+	if t.formed() {
+		clear(t.local)
+		t.owners = t.granted()
+		return
+	}
 	claims := make([]slotmap.Claim, 0, len(t.peers))
 	for _, id := range t.ids() {
 		if p := t.peers[id]; len(p.Slots) > 0 {
@@ -258,6 +275,7 @@ func (t *table) overrule(claims []slotmap.Claim) []slotmap.Claim {
 // yield gives up claims of this node that others have won, and marks that make no sense any more.
 func (t *table) yield(now int64) {
 	me := t.me()
+	t.assume()
 	mine := t.owners.SlotsOf(t.self)
 	if claimed := slotmap.SetOf(me.Slots); *claimed != *mine {
 		me.Slots = mine.Ranges()
@@ -288,6 +306,11 @@ func (t *table) forget(id slotmap.NodeID, now int64) {
 func (t *table) reset(hard bool, now int64) {
 	me := t.me()
 	me.Slots, me.Suspects = nil, nil
+	me.Primary, me.Group, me.Generation, me.Granted = "", "", 0, false
+	if me.Shard == "" || t.isReplica(t.self) {
+		me.Shard = slotmap.NewNodeID()
+	}
+	t.grants, t.promised, t.follows, t.wish, t.dropped = nil, 0, 0, "", false
 	if hard {
 		me.ID, me.Shard = slotmap.NewNodeID(), slotmap.NewNodeID()
 		me.Epoch, t.currentEpoch = 0, 0

@@ -20,6 +20,9 @@ type Node struct {
 	// Host is the address that clients are redirected to, by cluster-preferred-endpoint-type.
 	Host string
 
+	// Primary is the node that this one replicates, empty for a primary. Offset is the end of its log, as last heard.
+	Primary slotmap.NodeID
+	Offset  uint64
 	// ShardID names the primary and its replicas together.
 	ShardID slotmap.NodeID
 	// Epoch is the config epoch.
@@ -45,8 +48,11 @@ func (n *Node) Endpoint() string { return n.endpoint }
 // Flags are as CLUSTER NODES prints them.
 func (n *Node) Flags() string {
 	f := "master"
+	if n.Primary != "" {
+		f = "slave"
+	}
 	if n.Myself {
-		f = "myself,master"
+		f = "myself," + f
 	}
 	switch {
 	case n.Fail:
@@ -65,6 +71,9 @@ func (n *Node) seal() *Node {
 
 // BusAddr is the address of the node's bus.
 func (n *Node) BusAddr() string { return net.JoinHostPort(n.IP, strconv.Itoa(n.BusPort)) }
+
+// MyID is this node's ID.
+func (c *Cluster) MyID() string { return string(c.View().self.ID) }
 
 // View is an immutable snapshot of what routing needs; it is replaced as a whole when anything changes.
 // In standalone mode one View owns every slot. Lookups are one array access and do not allocate.
@@ -89,6 +98,23 @@ func (v *View) Enabled() bool { return v.enabled }
 
 // Owns says whether this node owns the slot.
 func (v *View) Owns(slot uint16) bool { return v.owner[slot%slotmap.Slots] == v.selfIndex }
+
+// Replicates says whether this node is a replica of a slot's owner.
+func (v *View) Replicates(slot uint16) bool {
+	o := v.Owner(slot)
+	return o != nil && v.self.Primary == o.ID
+}
+
+// Replicas are the known replicas of a node, ascending by ID.
+func (v *View) Replicas(id slotmap.NodeID) []*Node {
+	var out []*Node
+	for _, n := range v.nodes {
+		if n.Primary == id {
+			out = append(out, n)
+		}
+	}
+	return out
+}
 
 // Owner is the owner of a slot, nil for nobody.
 func (v *View) Owner(slot uint16) *Node {

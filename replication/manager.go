@@ -180,6 +180,17 @@ func (m *Manager) NoOne() error {
 	return engine.DiscardIncoming(m.o.Dir, m.o.FS)
 }
 
+// Halt makes the node take nothing more from anybody: its store stays, or becomes, a follower, of nobody. What came before is in the log when
+// it returns. ReplicaOf or NoOne end it.
+func (m *Manager) Halt() error {
+	m.roleMu.Lock()
+	defer m.roleMu.Unlock()
+	if err := m.stopLink(); err != nil {
+		return err
+	}
+	return m.Store().Follow()
+}
+
 // stopLink ends the replica's side, and waits for it. Caller holds roleMu.
 func (m *Manager) stopLink() error {
 	m.mu.Lock()

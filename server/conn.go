@@ -42,6 +42,8 @@ type conn struct {
 	barrier         engine.Offset
 	store           *engine.Store // that the barrier is an offset of
 
+	// leased: the rendered replies stand only if the node is still inside its lease, or was when it gave it up.
+	leased    bool
 	wait      <-chan struct{} // what the next request waits for after the verdict held
 	killed    atomic.Bool
 	more      bool      // requests may be left in the reader although the socket has nothing new
@@ -95,7 +97,19 @@ func (c *conn) committed() {
 }
 
 // final makes all rendered replies final.
-func (c *conn) final() { c.group, c.unstable = part{}, part{} }
+func (c *conn) final() { c.group, c.unstable, c.leased = part{}, part{}, false }
+
+// mayReply says whether the rendered replies may be sent: see cluster.MayReply.
+func (s *Server) mayReply(c *conn) bool {
+	if !c.leased {
+		return true
+	}
+	if !s.node.Cluster.MayReply() {
+		s.log.Warn("the lease ended before a reply was sent; the connection is closed", "client", c.Addr)
+		return false
+	}
+	return true
+}
 
 // endAsking ends what ASKING began, after the next command or the transaction that it began.
 func (c *conn) endAsking() {

@@ -65,7 +65,7 @@ func (x *executor) dispatch(c *conn, args [][]byte) verdict {
 func (x *executor) refusal(cmd *command.Command) string {
 	write := cmd.Flags&command.Write != 0
 	switch {
-	case x.node.Loading() && (cmd.Flags&command.Loading == 0 || cmd.Name == "exec" || cmd.Name == "watch"): // these read
+	case x.node.Loading() && (cmd.Flags&command.Loading == 0 && !cmd.ShowsCluster() || cmd.Name == "exec" || cmd.Name == "watch"): // these read
 		return resp.ErrLoading
 	case write && !x.node.View().Enabled():
 		if text := x.node.Replication.RefuseWrite(); text != "" {
@@ -106,6 +106,9 @@ func (x *executor) ownLocks(c *conn, cmd *command.Command, args [][]byte) verdic
 	n := x.need(cmd, args)
 	if redirect := x.routeMigrate(c, &n); redirect != "" {
 		return x.redirect(c, cmd, redirect)
+	}
+	if v := x.fence(c, cmd, x.node.View(), &n); v != proceed {
+		return v
 	}
 	if v := x.admit(c, cmd, &n); v != proceed {
 		return v
@@ -167,6 +170,9 @@ func isHTTP(name []byte) bool {
 // locked runs a command on the transaction, under the locks of its keys' slots.
 func (x *executor) locked(c *conn, cmd *command.Command, args [][]byte) verdict {
 	need := x.need(cmd, args)
+	if v := x.early(c, cmd, &need); v != proceed {
+		return v
+	}
 	if v := x.admit(c, cmd, &need); v != proceed {
 		return v
 	}
@@ -182,6 +188,9 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 	view := x.node.View()
 	if redirect := routeView(view, c, n); redirect != "" {
 		return x.redirect(c, cmd, redirect)
+	}
+	if v := x.fence(c, cmd, view, n); v != proceed {
+		return v
 	}
 	if !x.ready(c, n) {
 		return wouldBlock
@@ -242,6 +251,18 @@ func (x *executor) addKeys(n *need, cmd *command.Command, args [][]byte) {
 		n.slots = append(n.slots, slot)
 	}
 	x.keys, x.slots = n.keys, n.slots
+}
+
+// early routes a write before it is admitted: a replica, whose store takes none, sends it to its primary.
+func (x *executor) early(c *conn, cmd *command.Command, n *need) verdict {
+	view := x.node.View()
+	if !n.write || !view.Enabled() {
+		return proceed
+	}
+	if redirect := routeView(view, c, n); redirect != "" {
+		return x.redirect(c, cmd, redirect)
+	}
+	return x.fence(c, cmd, view, n)
 }
 
 // admit asks whether the store takes writes, before any lock is taken; if not, it has answered.
@@ -334,6 +355,9 @@ func (x *executor) exec(c *conn, cmd *command.Command, args [][]byte) verdict {
 	n.slots = queued.Slots
 	n.write, n.world = queued.Write, queued.World || n.world
 	x.slots = n.slots
+	if v := x.early(c, cmd, &n); v != proceed {
+		return v
+	}
 	if v := x.admit(c, cmd, &n); v != proceed {
 		return v
 	}

@@ -64,7 +64,8 @@ type executor struct {
 	keys   []keyAt
 	slots  []uint16
 
-	begin    int // where the replies of the present run begin
+	serving  bool // the node may serve its slots, as of the beginning of the present run
+	begin    int  // where the replies of the present run begin
 	commands int
 	members  []*conn
 	stable   engine.Offset           // the store's, as last seen
@@ -111,6 +112,7 @@ func (x *executor) run(c *conn) verdict {
 	x.meet(c)
 	x.txn.ResetBarrier()
 	x.begin = len(c.Out.Buf)
+	x.serving = x.node.Serving()
 	for n := 0; ; n++ {
 		if c.killed.Load() || x.blocking && x.node.Context().Err() != nil {
 			return cut

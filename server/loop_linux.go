@@ -419,6 +419,10 @@ func (l *loop) onStable(err error) {
 
 // proceed sends the replies, which nothing holds back any more, and does what the verdict asks for.
 func (l *loop) proceed(c *conn) {
+	if !l.srv.mayReply(c) {
+		l.close(c)
+		return
+	}
 	c.final()
 	c.phase = serving
 	switch c.v {
@@ -454,6 +458,10 @@ func (l *loop) proceed(c *conn) {
 
 // handOver gives the connection to a worker until its requests have run. Replies that wait for nothing are sent before.
 func (l *loop) handOver(c *conn) {
+	if !l.srv.mayReply(c) {
+		l.close(c)
+		return
+	}
 	ready := len(c.Out.Buf)
 	if c.barrier > l.x.stable && c.unstable.joined {
 		ready = c.unstable.start

@@ -80,6 +80,27 @@ func (x *executor) routeMigrate(c *conn, n *need) (redirect string) {
 	return redirect
 }
 
+// fence lets a primary serve inside its lease only; commands wait a moment for one that is about to begin. It also looks
+// once more whether writes are held back, since that may have begun before the locks were taken.
+func (x *executor) fence(c *conn, cmd *command.Command, view *cluster.View, n *need) verdict {
+	if !view.Enabled() || view.Self().Primary != "" || len(n.keys) == 0 && !n.write {
+		return proceed
+	}
+	if n.write {
+		if _, wait := x.node.Clients.Paused(&c.Session, cmd); wait {
+			return paused
+		}
+	}
+	if !x.serving {
+		if c.wait = x.node.Cluster.Wait(); c.wait != nil {
+			return held
+		}
+		return x.redirect(c, cmd, resp.ErrClusterDown)
+	}
+	c.leased = true
+	return proceed
+}
+
 // claimed returns what a request has to wait for since MIGRATE is sending one of its keys: see command.Claims.
 func (x *executor) claimed(c *conn, n *need) <-chan struct{} {
 	claims := &x.node.Migrations.Claims
@@ -121,7 +142,10 @@ func routeView(view *cluster.View, c *conn, n *need) (redirect string) {
 			return resp.ErrReadsOnly
 		}
 	}
-	if view.Owns(slot) || n.asked(c) && view.Importing(slot) {
+	switch {
+	case view.Owns(slot) || n.asked(c) && view.Importing(slot):
+		return ""
+	case c.ReadOnlyMode && n.flags&command.Write == 0 && view.Replicates(slot):
 		return ""
 	}
 	return moved + endpoint(slot, owner)

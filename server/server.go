@@ -118,6 +118,9 @@ func New(o Options) (*Server, error) {
 		closeAll(s.listeners)
 		return nil, err
 	}
+	if o.Cluster != nil {
+		o.Cluster.Attach(s.node.ClusterRole())
+	}
 	return s, nil
 }
 

@@ -103,6 +103,9 @@ func (x *executor) runStable(ctx context.Context, c *conn) verdict {
 		c.fail(&c.unstable, text)
 		c.barrier = 0
 	}
+	if !x.srv.mayReply(c) {
+		v = cut
+	}
 	c.final()
 	return v
 }

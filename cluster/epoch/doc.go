@@ -30,7 +30,7 @@
 // A primary serves only inside a lease, which it renews every third of it at all voters directly; it counts when a majority has
 // promised. A voter's promise is: no other node gets this shard's lease for a full lease L from now. The voter refuses as long as
 // it has promised another node, unless that one has released its lease; it refuses whoever is not the primary in its own table; and it says
-// nothing at all for L after its start, because it has forgotten what it promised.
+// nothing at all for L after its start, because it has forgotten what it promised; only in the first life of its log there is nothing to forget.
 //
 // With the promise comes the index of the last entry in the voter's log. A renewal counts only when the holder's own
 // table has come that far. A leader begins its term with an empty grant, so the index never stays behind an entry that is in no table.

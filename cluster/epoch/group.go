@@ -224,10 +224,14 @@ func (g *Group) enter(id identity) error {
 	if err := storeIdentity(g.o.Dir, id); err != nil {
 		return err
 	}
-	m, err := openMember(&g.o, memberDir(g.o.Dir, id), id, g.publish)
+	dir := memberDir(g.o.Dir, id)
+	_, known := os.Stat(dir)
+	m, err := openMember(&g.o, dir, id, g.publish)
 	if err != nil {
 		return err
 	}
+	// A new generation means to exclude the lease of an older one, whose promises its voters must not take for none.
+	m.voter.Fresh = errors.Is(known, os.ErrNotExist) && id.generation == 0
 	if err := m.start(&g.o, g.wake); err != nil {
 		return errors.Join(err, m.close())
 	}

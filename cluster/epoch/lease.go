@@ -180,6 +180,9 @@ func majority(n int) int {
 
 // Voter is a voter's side of all leases. It forgets everything with its process, and so says nothing for a full lease after its start.
 type Voter struct {
+	// Fresh: this is the first life of this voter, which has promised nothing that it could have forgotten, so it need not be silent first. It still
+	// agrees to no failover for a full lease: the first primaries serve before they hold a lease.
+	Fresh bool
 	lease time.Duration
 	start time.Duration
 	held  map[ShardID]held
@@ -209,7 +212,7 @@ func (v *Voter) Renew(now time.Duration, t *Table, index uint64, r Renewal) Prom
 		return refused
 	case s == nil || s.Primary != r.Node || s.Epoch != r.Epoch:
 		return refused
-	case now < v.start+max(v.lease, r.Lease) || r.Lease > maxLease:
+	case !v.Fresh && now < v.start+max(v.lease, r.Lease) || r.Lease > maxLease:
 		return refused
 	}
 	h := v.held[r.Shard]

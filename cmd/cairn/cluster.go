@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"path/filepath"
 
 	"github.com/cairndb/cairn/cluster"
 	"github.com/cairndb/cairn/cluster/gossip"
@@ -25,6 +26,7 @@ func openCluster(conf *config.Config, log *slog.Logger) (*cluster.Cluster, error
 		Secret:   conf.ClusterBusSecret(),
 		TLS:      protection,
 		Plain:    conf.ClusterBusPlaintext(),
+		GroupDir: groupDir(conf),
 		Settings: clusterSettings(conf),
 		Logger:   log,
 	})
@@ -33,9 +35,13 @@ func openCluster(conf *config.Config, log *slog.Logger) (*cluster.Cluster, error
 	}
 	conf.OnChange([]string{"cluster-node-timeout", "cluster-require-full-coverage", "cluster-allow-reads-when-down",
 		"cluster-announce-ip", "cluster-announce-hostname", "cluster-announce-port", "cluster-announce-bus-port",
-		"cluster-preferred-endpoint-type"}, func() error { return c.Configure(clusterSettings(conf)) })
+		"cluster-preferred-endpoint-type", "cluster-replica-no-failover", "cluster-replica-validity-factor",
+		"replica-priority", "repl-ping-replica-period"}, func() error { return c.Configure(clusterSettings(conf)) })
 	return c, nil
 }
+
+// groupDir is the folder of the node's part in the group of epochs.
+func groupDir(conf *config.Config) string { return filepath.Join(conf.Dir(), "epochs") }
 
 // busTLS loads the certificates of tls-cluster, again whenever they are set; nil without it.
 func busTLS(conf *config.Config) (*gossip.TLS, error) {
@@ -73,6 +79,10 @@ func clusterSettings(conf *config.Config) cluster.Settings {
 		AnnounceHostname:    conf.ClusterAnnounceHostname(),
 		AnnouncePort:        conf.ClusterAnnouncePort(),
 		AnnounceBusPort:     conf.ClusterAnnounceBusPort(),
+		ReplicaPriority:     uint64(conf.ReplicaPriority()),
+		PingPeriod:          conf.ReplPingPeriod(),
+		ReplicaNoFailover:   conf.ClusterReplicaNoFailover(),
+		ValidityFactor:      conf.ClusterReplicaValidityFactor(),
 		Endpoint:            endpointTypes[conf.ClusterPreferredEndpointType()],
 	}
 }

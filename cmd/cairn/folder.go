@@ -11,7 +11,7 @@ import (
 )
 
 // ownNames are what the store makes in its folder; it says itself what is wrong with them.
-var ownNames = []string{"CAIRN*", "LOCK", "ballast", "log", "store"}
+var ownNames = []string{"CAIRN*", "LOCK", "ballast", "epochs", "log", "store"}
 
 // harmless are files that operators and systems keep beside a node's data, also before its first start.
 var harmless = []string{".*", "lost+found", "*.conf", "*.conf.*", "*.log*", "*.pid", "*.sock", "*.acl", "*.pem", "*.crt", "*.key", "core", "core.*"}

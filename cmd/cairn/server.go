@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cairndb/cairn/cluster"
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/server"
 	"github.com/cairndb/cairn/server/config"
@@ -118,6 +119,7 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 	o := storeOptions(conf, logs.Logger, stop)
 	o.Progress = recoveryProgress(logs)
 	_, _, o.Follow = conf.ReplicaOf()
+	o.Follow = o.Follow || conf.ClusterEnabled() && cluster.HasGroup(groupDir(conf))
 	store, err := engine.Open(conf.Dir(), o)
 	if err != nil {
 		return folderError(conf.Dir(), err)
@@ -177,6 +179,10 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 	timeout := conf.ShutdownTimeout()
 	if cause.atOnce {
 		timeout = 0
+	} else if member != nil && cause.err == nil {
+		if err := member.HandOver(); err != nil {
+			logs.Warn("no replica takes over before the stop", "error", err)
+		}
 	}
 	if idle := shutdown(srv, timeout, logs); !idle || cause.atOnce {
 		closeStore = func() error { return syncOnly(srv.Store(), logs) }

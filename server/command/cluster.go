@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/cairndb/cairn/cluster"
@@ -69,7 +70,7 @@ func (c *Ctx) pickSlots(owned bool, change func(*slotmap.Set) error) {
 			return
 		}
 	}
-	c.changed(change(&p.set))
+	c.changing(func() error { return change(&p.set) })
 }
 
 func (c *Ctx) pickRanges(owned bool, change func(*slotmap.Set) error) {
@@ -95,7 +96,7 @@ func (c *Ctx) pickRanges(owned bool, change func(*slotmap.Set) error) {
 			return
 		}
 	}
-	c.changed(change(&p.set))
+	c.changing(func() error { return change(&p.set) })
 }
 
 func clusterAddSlots(c *Ctx)      { c.pickSlots(false, c.Node.Cluster.AddSlots) }
@@ -134,16 +135,29 @@ func clusterSetSlot(c *Ctx) {
 	case n == 4 && c.is(3, "stable"):
 		c.changed(c.Node.Cluster.Stable(slot))
 	case n == 5 && c.is(3, "node"):
-		c.holding(&slot, func() {
-			left, err := c.keysLeft(slot)
-			if err == nil {
-				err = c.Node.Cluster.Assign(slot, node, left)
-			}
-			c.changed(err)
-		})
+		c.assignSlot(slot, node)
 	default:
 		c.Out.Error("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP")
 	}
+}
+
+// assignSlot is SETSLOT NODE. A grant of the group is waited for without the slot's lock: as long as the slot is marked, no further key can come
+// into it here.
+func (c *Ctx) assignSlot(slot uint16, node string) {
+	cl := c.Node.Cluster
+	formed := cl.Formed()
+	var left int64
+	var err error
+	c.holding(&slot, func() {
+		if left, err = c.keysLeft(slot); err == nil && !formed {
+			err = cl.Assign(slot, node, left)
+		}
+	})
+	if err != nil || !formed {
+		c.changed(err)
+		return
+	}
+	c.changing(func() error { return cl.Assign(slot, node, left) })
 }
 
 // keysLeft is how many keys the slot has, 0 when all are expired, though some may still wait for their removal.
@@ -235,7 +249,10 @@ func (c *Ctx) unknownSubcommand() {
 	c.Out.Error(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%s'. Try CLUSTER HELP.", c.Args[1]))
 }
 
-func clusterForget(c *Ctx) { c.changed(c.Node.Cluster.Forget(string(c.Args[2]))) }
+func clusterForget(c *Ctx) {
+	id, cl := string(c.Args[2]), c.Node.Cluster
+	c.changing(func() error { return cl.Forget(id) })
+}
 
 func clusterReset(c *Ctx) {
 	hard := false
@@ -269,21 +286,43 @@ func (c *Ctx) known(i int) *cluster.Node {
 	return n
 }
 
-// clusterReplicas lists no replica: every node is a primary.
 func clusterReplicas(c *Ctx) {
-	if c.known(2) != nil {
-		c.Out.Array(0)
+	n := c.known(2)
+	switch {
+	case n == nil:
+		return
+	case n.Primary != "":
+		c.Out.Error("ERR The specified node is not a master")
+		return
+	}
+	var lines []string
+	for _, r := range c.Node.Cluster.Nodes() {
+		if r.Primary == n.ID {
+			var b strings.Builder
+			nodeLine(&b, r)
+			lines = append(lines, b.String())
+		}
+	}
+	c.Out.Array(len(lines))
+	for _, line := range lines {
+		c.Out.BulkString(line)
 	}
 }
 
 func clusterReplicate(c *Ctx) {
-	switch n := c.known(2); {
+	n := c.known(2)
+	switch {
 	case n == nil:
+		return
 	case n.Myself:
 		c.Out.Error("ERR Can't replicate myself")
-	default:
-		c.Out.Error("ERR CLUSTER REPLICATE is not served: this version of Cairn has no replicas")
+		return
+	case c.Node.View().Self().Primary == "" && c.holdsKeys():
+		c.Out.Error("ERR To set a master the node must be empty and without assigned slots.")
+		return
 	}
+	cl := c.Node.Cluster
+	c.changing(func() error { return cl.Replicate(string(n.ID)) })
 }
 
 func clusterFailover(c *Ctx) {
@@ -291,11 +330,20 @@ func clusterFailover(c *Ctx) {
 		c.unknownSubcommand()
 		return
 	}
-	if len(c.Args) == 3 && !c.is(2, "force") && !c.is(2, "takeover") {
-		c.syntaxError()
-		return
+	mode := cluster.FailoverManual
+	if len(c.Args) == 3 {
+		switch {
+		case c.is(2, "force"):
+			mode = cluster.FailoverForce
+		case c.is(2, "takeover"):
+			mode = cluster.FailoverTakeover
+		default:
+			c.syntaxError()
+			return
+		}
 	}
-	c.Out.Error("ERR You should send CLUSTER FAILOVER to a replica")
+	cl := c.Node.Cluster
+	c.changing(func() error { return cl.Failover(mode) })
 }
 
 func clusterFailureReports(c *Ctx) {
@@ -385,6 +433,7 @@ func clusterInfo(c *Ctx) {
 	field("cluster_stats_messages_sent", sent)
 	field("cluster_stats_messages_received", received)
 	field("total_cluster_links_buffer_limit_exceeded", 0)
+	c.Node.groupInfo(field)
 	c.Out.Verbatim("txt", b.String())
 }
 
@@ -411,7 +460,11 @@ func nodeLine(b *strings.Builder, n *cluster.Node) {
 	if !n.Connected {
 		link = "disconnected"
 	}
-	fmt.Fprintf(b, " %s - %d %d %d %s", n.Flags(), n.PingSent, n.PongReceived, n.Epoch, link)
+	primary := "-"
+	if n.Primary != "" {
+		primary = string(n.Primary)
+	}
+	fmt.Fprintf(b, " %s %s %d %d %d %s", n.Flags(), primary, n.PingSent, n.PongReceived, n.Epoch, link)
 	for _, r := range n.Slots {
 		b.WriteString(" " + r.String())
 	}
@@ -434,10 +487,15 @@ func clusterSlots(c *Ctx) {
 	}
 	c.Out.Array(len(parts))
 	for _, p := range parts {
-		c.Out.Array(3)
+		replicas := view.Replicas(p.node.ID)
+		replicas = slices.DeleteFunc(replicas, func(n *cluster.Node) bool { return n.Fail })
+		c.Out.Array(3 + len(replicas))
 		c.Out.Int(int64(p.slots.First))
 		c.Out.Int(int64(p.slots.Last))
 		c.slotsNode(p.node)
+		for _, r := range replicas {
+			c.slotsNode(r)
+		}
 	}
 }
 
@@ -467,9 +525,15 @@ func (c *Ctx) slotsNode(n *cluster.Node) {
 }
 
 func clusterShards(c *Ctx) {
-	nodes := c.Node.View().Nodes()
-	c.Out.Array(len(nodes))
-	for _, n := range nodes {
+	view := c.Node.View()
+	var primaries []*cluster.Node
+	for _, n := range view.Nodes() {
+		if n.Primary == "" || view.Node(n.Primary) == nil {
+			primaries = append(primaries, n)
+		}
+	}
+	c.Out.Array(len(primaries))
+	for _, n := range primaries {
 		c.Out.Map(2)
 		c.Out.BulkString("slots")
 		c.Out.Array(2 * len(n.Slots))
@@ -478,8 +542,12 @@ func clusterShards(c *Ctx) {
 			c.Out.Int(int64(r.Last))
 		}
 		c.Out.BulkString("nodes")
-		c.Out.Array(1)
+		replicas := view.Replicas(n.ID)
+		c.Out.Array(1 + len(replicas))
 		c.shardNode(n)
+		for _, r := range replicas {
+			c.shardNode(r)
+		}
 	}
 }
 
@@ -504,7 +572,11 @@ func (c *Ctx) shardNode(n *cluster.Node) {
 	if n.Hostname != "" {
 		text("hostname", n.Hostname)
 	}
-	text("role", "master")
+	role := "master"
+	if n.Primary != "" {
+		role = "replica"
+	}
+	text("role", role)
 	number("replication-offset", c.offset(n))
 	health := "online"
 	if n.Fail {
@@ -513,12 +585,12 @@ func (c *Ctx) shardNode(n *cluster.Node) {
 	text("health", health)
 }
 
-// offset is a node's replication offset, as far as this node knows it: its own.
+// offset is a node's replication offset, as far as this node knows it.
 func (c *Ctx) offset(n *cluster.Node) uint64 {
 	if n.Myself {
 		return c.Node.Store.Stable()
 	}
-	return 0
+	return n.Offset
 }
 
 func clusterLinks(c *Ctx) {
@@ -569,6 +641,8 @@ func clusterHelp(c *Ctx) {
 		"    Give up slots.",
 		"DELSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
 		"    Give up ranges of slots.",
+		"FAILOVER [FORCE|TAKEOVER]",
+		"    Make this replica its shard's primary: without loss, without asking the primary, or without a majority of the voters.",
 		"FLUSHSLOTS",
 		"    Give up all slots of this node.",
 		"FORGET <node-id>",
@@ -591,6 +665,8 @@ func clusterHelp(c *Ctx) {
 		"    List the nodes: <id> <ip:port@bus-port[,hostname]> <flags> <primary> <ping> <pong> <epoch> <link> <slot> ...",
 		"REPLICAS <node-id>",
 		"    List the replicas of <node-id>.",
+		"REPLICATE <node-id>",
+		"    Make this node a replica of <node-id>.",
 		"RESET [HARD|SOFT]",
 		"    Leave the cluster (default: soft).",
 		"SAVECONFIG",

@@ -192,7 +192,12 @@ func infoLatencyStats(n *Node, w *infoWriter) {
 	})
 }
 
-func infoCluster(n *Node, w *infoWriter) { w.flag("cluster_enabled", n.Cluster != nil) }
+func infoCluster(n *Node, w *infoWriter) {
+	w.flag("cluster_enabled", n.Cluster != nil)
+	if n.Cluster != nil {
+		n.groupInfo(w.field)
+	}
+}
 
 func infoKeyspace(n *Node, w *infoWriter) {
 	for db := range n.Store.Databases() {

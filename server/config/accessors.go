@@ -91,6 +91,8 @@ var (
 	endpointType        = textOf("cluster-preferred-endpoint-type")
 	requireFullCoverage = boolOf("cluster-require-full-coverage")
 	readsWhenDown       = boolOf("cluster-allow-reads-when-down")
+	noFailover          = boolOf("cluster-replica-no-failover")
+	validityFactor      = intOf("cluster-replica-validity-factor")
 	busSecret           = textOf("cluster-bus-secret")
 	busPlaintext        = boolOf("cluster-bus-plaintext")
 
@@ -308,6 +310,12 @@ func (c *Config) ClusterRequireFullCoverage() bool { return requireFullCoverage.
 
 // ClusterAllowReadsWhenDown serves reads while the cluster is down.
 func (c *Config) ClusterAllowReadsWhenDown() bool { return readsWhenDown.of(c) }
+
+// ClusterReplicaNoFailover keeps the node from becoming a primary by itself.
+func (c *Config) ClusterReplicaNoFailover() bool { return noFailover.of(c) }
+
+// ClusterReplicaValidityFactor bounds, in node timeouts, for how long a replica may have been without its primary to take its place; 0 for no bound.
+func (c *Config) ClusterReplicaValidityFactor() int { return int(validityFactor.of(c)) }
 
 // ClusterBusSecret encrypts and authenticates the bus; "" for none.
 func (c *Config) ClusterBusSecret() string { return busSecret.of(c) }

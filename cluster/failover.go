@@ -1,0 +1,291 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/cairndb/cairn/cluster/epoch"
+	"github.com/cairndb/cairn/cluster/slotmap"
+	"github.com/cairndb/cairn/replication"
+)
+
+// offer answers for this node when its shard needs a new primary: it takes nothing more from the old one, keeps that promise over
+// a restart, and says how far its log goes.
+func (c *Cluster) offer(_ context.Context, shard epoch.ShardID, at uint64) epoch.Offer {
+	rep := c.replicator()
+	if rep == nil || !c.willing(shard, rep.Status()) || c.promise(shard, at) != nil {
+		return epoch.Offer{}
+	}
+	c.leading.Store(false)
+	if err := rep.Halt(); err != nil {
+		c.log.Error("cluster: no candidate for its shard", "err", err)
+		return epoch.Offer{}
+	}
+	c.wakeRole()
+	c.mu.Lock()
+	term, priority := c.mu.table.follows, c.mu.table.set.ReplicaPriority
+	c.mu.Unlock()
+	return epoch.Offer{Willing: true, Term: term, Offset: rep.End(), Priority: priority}
+}
+
+// willing says whether this node may take its primary's place: it has data that is not too old
+// (cluster-replica-validity-factor), and is not told to stay a replica.
+func (c *Cluster) willing(shard epoch.ShardID, st replication.Status) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.mu.table
+	s := t.shardOf(t.self)
+	switch {
+	case s == nil || s.ID != shard || t.follows == 0 || t.twins.lost:
+		return false
+	case s.Primary == t.self:
+		return true // it has restarted, or was cut off
+	case t.set.ReplicaNoFailover || st.Link != nil && st.Link.Syncing:
+		return false
+	case t.set.ValidityFactor > 0 && st.Link != nil && !st.Link.Up:
+		return st.Link.Down <= t.set.NodeTimeout*time.Duration(t.set.ValidityFactor)+t.set.PingPeriod
+	}
+	return true
+}
+
+// promise writes down that nothing more is taken from the shard's primary of an epoch.
+func (c *Cluster) promise(shard epoch.ShardID, at uint64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.mu.table
+	if s := t.shardOf(t.self); s == nil || s.ID != shard || s.Epoch > at {
+		return errStaleView // a newer primary is there already
+	}
+	t.promised = max(t.promised, at)
+	return c.publish()
+}
+
+// regrant asks for a new epoch for a primary that lives on after all, so that those who have promised to leave it may follow it again.
+func (c *Cluster) regrant(want part) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.mu.table
+	s := t.shardOf(t.self)
+	if s == nil || s.Epoch != want.epoch || c.mu.proposing {
+		return
+	}
+	if p := t.peers[s.Primary]; p == nil || p.failed || p.refuses {
+		return
+	}
+	c.inBackground(func() error {
+		ctx, cancel := context.WithTimeout(c.ctx, proposeTimeout)
+		defer cancel()
+		_, err := c.propose(ctx, epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: s.Primary, Expect: s.Epoch})
+		return err
+	})
+}
+
+// How CLUSTER FAILOVER is meant.
+type FailoverMode int
+
+// The modes: with the primary's consent and without loss; without asking it; and without the group, if that has no majority any more.
+const (
+	FailoverManual FailoverMode = iota
+	FailoverForce
+	FailoverTakeover
+)
+
+const (
+	// handOverTimeout bounds how long a primary holds its clients back for a hand-over (Redis CLUSTER_MF_TIMEOUT).
+	handOverTimeout = 5 * time.Second
+	handOverPace    = time.Millisecond
+)
+
+// Failover makes this replica its shard's primary (CLUSTER FAILOVER).
+func (c *Cluster) Failover(mode FailoverMode) error {
+	c.mu.Lock()
+	t := c.mu.table
+	s, primary := t.shardOf(t.self), t.primaryOf(t.self)
+	peer := t.peers[primary]
+	self := t.self
+	c.mu.Unlock()
+	switch {
+	case primary == "":
+		return refuse("You should send CLUSTER FAILOVER to a replica")
+	case peer == nil:
+		return refuse("I'm a replica but my master is unknown to me")
+	case s == nil:
+		return refuse("The cluster has not formed its group yet")
+	}
+	if mode == FailoverManual {
+		if peer.failed || peer.refuses {
+			return refuse("Master is down or failed, please use CLUSTER FAILOVER FORCE")
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.spawn(func() {
+			if err := c.askHandOver(primary); err != nil {
+				c.log.Warn("cluster: manual failover", "primary", primary, "err", err)
+			}
+		})
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, proposeTimeout)
+	defer cancel()
+	r := epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: self, Expect: s.Epoch}
+	_, err := c.propose(ctx, r)
+	if mode == FailoverTakeover && errors.Is(err, epoch.ErrUnreached) {
+		err = c.takeOver(r)
+	}
+	return err
+}
+
+// takeOver forces a new group upon what this node knows, and has it grant r.
+func (c *Cluster) takeOver(r epoch.Request) error {
+	c.log.Warn("cluster: TAKEOVER: no majority of the voters is reached, this node forms the group anew; what only the lost voters knew is lost")
+	ctx, cancel := c.proposing()
+	defer cancel()
+	if err := c.group.Load().Recover(ctx); err != nil {
+		return err
+	}
+	_, err := c.propose(ctx, r)
+	return err
+}
+
+// askHandOver asks the primary to hand over to this node.
+func (c *Cluster) askHandOver(primary slotmap.NodeID) error {
+	ctx, cancel := context.WithTimeout(c.ctx, 2*handOverTimeout)
+	defer cancel()
+	conn, err := c.Channel(kindShard).Dial(ctx, primary)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	if err := writeFrame(conn, nil); err != nil {
+		return err
+	}
+	answer, err := readFrame(conn)
+	if err == nil && len(answer) > 0 {
+		err = errors.New(string(answer))
+	}
+	return err
+}
+
+// serveHandOver is the primary's side: an empty request, an answer that is empty or says why not.
+func (c *Cluster) serveHandOver(from slotmap.NodeID, conn net.Conn) {
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(2 * handOverTimeout))
+	if _, err := readFrame(conn); err != nil {
+		return
+	}
+	answer := ""
+	if err := c.handOver(from); err != nil {
+		answer = err.Error()
+		c.log.Warn("cluster: hand-over", "to", from, "err", err)
+	}
+	_ = writeFrame(conn, []byte(answer))
+}
+
+var (
+	errNotPrimary = errors.New("this node is no primary, or not of that replica")
+	errTooFar     = errors.New("the replica does not catch up")
+)
+
+// handOver makes a replica the primary in this node's place, without loss: writes wait, the replica gets the last of them, this node gives
+// up its lease, and the group grants.
+func (c *Cluster) handOver(to slotmap.NodeID) error {
+	c.handing.Lock()
+	defer c.handing.Unlock()
+	t, rep, self := c.grants(), c.replicator(), c.View().self.ID
+	if t == nil || rep == nil {
+		return errNotPrimary
+	}
+	s := t.ShardOf(self)
+	if s == nil || s.Primary != self || !s.Has(to) || to == self || !c.Serving() {
+		return errNotPrimary
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, handOverTimeout)
+	defer cancel()
+	began := time.Now()
+	end, everything, resume := rep.Quiesce(began.Add(handOverTimeout))
+	defer resume()
+	if err := c.met(ctx, rep, to, end); err != nil {
+		return err
+	}
+	everything()
+	if err := c.abdicate(ctx, rep, s, to); err != nil {
+		c.relead.Store(true)
+		c.wakeRole()
+		return err
+	}
+	c.log.Info("cluster: handed over", "to", to, "paused", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// abdicate ends this node's time as a primary. The log ends for good when nothing is served any more; what a store writes by itself, as
+// for expired keys, may have come since.
+func (c *Cluster) abdicate(ctx context.Context, rep Replicator, s *epoch.Shard, to slotmap.NodeID) error {
+	g := c.group.Load()
+	c.replyUntil.Store(boottime() + int64(g.LeaseLeft()))
+	c.leading.Store(false)
+	if err := rep.Halt(); err != nil {
+		return err
+	}
+	if err := c.met(ctx, rep, to, rep.End()); err != nil {
+		return err
+	}
+	g.ReleaseLease(ctx)
+	if _, err := c.propose(ctx, epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: to, Expect: s.Epoch}); err != nil {
+		g.ResumeLease()
+		return err
+	}
+	return nil
+}
+
+// met waits until the replica has the log up to end.
+func (c *Cluster) met(ctx context.Context, rep Replicator, to slotmap.NodeID, end uint64) error {
+	tick := time.NewTicker(handOverPace)
+	defer tick.Stop()
+	for {
+		if r := replicaStatus(rep.Status(), to); r != nil && r.Written >= end {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errTooFar
+		}
+	}
+}
+
+func replicaStatus(st replication.Status, id slotmap.NodeID) *replication.ReplicaStatus {
+	for i := range st.Replicas {
+		if r := &st.Replicas[i]; r.NodeID == string(id) && r.State == "online" {
+			return r
+		}
+	}
+	return nil
+}
+
+// HandOver gives this primary's place to the replica that is furthest, before the node stops. A node that is no primary, or has no replica,
+// has nothing to do.
+func (c *Cluster) HandOver() error {
+	t, rep := c.grants(), c.replicator()
+	if t == nil || rep == nil || !c.Serving() {
+		return nil
+	}
+	s := t.ShardOf(c.View().self.ID)
+	if s == nil || t.SlotsOf(s.ID).Len() == 0 {
+		return nil
+	}
+	var to slotmap.NodeID
+	var most uint64
+	for _, r := range rep.Status().Replicas {
+		n := c.View().Node(slotmap.NodeID(r.NodeID))
+		if r.State == "online" && n != nil && s.Eligible(n.ID) && !n.Fail && !n.Suspected && (to == "" || r.Written > most) {
+			to, most = n.ID, r.Written
+		}
+	}
+	if to == "" {
+		return nil
+	}
+	return c.handOver(to)
+}

@@ -1,0 +1,319 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairndb/cairn/cluster/slotmap"
+	"github.com/cairndb/cairn/replication"
+)
+
+// A node's role is the group's word, or before there is one its own. The goroutine below brings replication in line with it:
+// a replica follows the present address of its primary; a primary that was granted begins a term of its log when it
+// holds its lease, and serves from then on.
+
+// Replicator is what the cluster tells whom to follow.
+type Replicator interface {
+	// ReplicaOf follows a primary, NoOne makes this node one. Halt takes nothing more from anybody: the node stays a follower, of nobody.
+	ReplicaOf(host string, port int) error
+	NoOne() error
+	Halt() error
+	Status() replication.Status
+	// End is the end of the node's log.
+	End() uint64
+	// Quiesce holds all writes back, and later with everything all commands, until resume is called or the time has passed. It returns when none
+	// of those is under way, with the end of the log.
+	Quiesce(until time.Time) (end uint64, everything, resume func())
+}
+
+// gate is where commands wait for a primary that has no lease yet.
+type gate struct {
+	mu     sync.Mutex
+	opened chan struct{}
+	since  time.Time // when the first came
+}
+
+// Attach gives the cluster what replicates the node's log. It is called once, before the node serves.
+func (c *Cluster) Attach(r Replicator) {
+	c.repl.Store(&r)
+	c.wakeRole()
+}
+
+func (c *Cluster) replicator() Replicator {
+	if r := c.repl.Load(); r != nil {
+		return *r
+	}
+	return nil
+}
+
+func (c *Cluster) wakeRole() {
+	select {
+	case c.roleChanged <- struct{}{}:
+	default:
+	}
+}
+
+// part is the role that the node should have.
+type part struct {
+	epoch uint64
+	// primary is whom to follow, empty for being one; halted: nobody, until there is a newer grant.
+	primary slotmap.NodeID
+	halted  bool
+	host    string
+	port    int
+}
+
+func (c *Cluster) wantedPart() part {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.mu.table
+	p := part{epoch: t.epochOf(t.me()), primary: t.primaryOf(t.self)}
+	p.halted = t.formed() && p.epoch <= t.promised
+	if peer := t.peers[p.primary]; peer != nil {
+		p.host, p.port = peer.IP, peer.Port
+	}
+	return p
+}
+
+const (
+	// rolePace is how often the role is looked at, roleHaste the same while something is awaited.
+	rolePace  = 50 * time.Millisecond
+	roleHaste = 2 * time.Millisecond
+	// foundingGrace is for how long the first primaries serve on before they hold their first lease: nothing can have been granted to others.
+	foundingGrace = 2 * time.Second
+	// gatePatience is how long commands wait for the lease of a primary.
+	gatePatience = time.Second
+)
+
+// roles keeps the node in its role until the cluster is closed.
+func (c *Cluster) roles() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var r roleState
+	for {
+		select {
+		case <-c.roleChanged:
+		case <-timer.C:
+		case <-c.ctx.Done():
+			return
+		}
+		if c.step(&r) {
+			timer.Reset(rolePace)
+		} else {
+			timer.Reset(roleHaste)
+		}
+	}
+}
+
+// roleState is what replication was told last.
+type roleState struct {
+	told    bool
+	part    part
+	leads   bool
+	stuck   time.Time
+	failing error
+}
+
+// step takes one step towards the role; it says whether the node has it.
+func (c *Cluster) step(r *roleState) (settled bool) {
+	want := c.wantedPart()
+	if c.relead.Swap(false) {
+		r.leads = false
+	}
+	switch {
+	case want.halted:
+		return c.halt(r, want)
+	case want.primary == "":
+		r.stuck = time.Time{}
+		return c.lead(r, want)
+	default:
+		r.stuck = time.Time{}
+		return c.follow(r, want)
+	}
+}
+
+// did notes what replication answered.
+func (c *Cluster) did(r *roleState, want part, leads bool, err error) bool {
+	if err != nil {
+		if r.failing == nil || r.failing.Error() != err.Error() {
+			c.log.Error("cluster: can't take the role", "primary", want.primary, "epoch", want.epoch, "err", err)
+		}
+		r.failing = err
+		return true // at the usual pace
+	}
+	r.told, r.part, r.leads, r.failing = true, want, leads, nil
+	return true
+}
+
+func (c *Cluster) lead(r *roleState, want part) bool {
+	g := c.group.Load()
+	fenced := c.fenced.Load()
+	if !fenced && g != nil && c.grants() != nil && (g.Serving() || c.sinceLearned() > foundingGrace) {
+		c.fenced.Store(true)
+		fenced = true
+	}
+	if r.told && r.leads && r.part.epoch == want.epoch {
+		c.openGate()
+		return !fenced || g.Serving()
+	}
+	if fenced && !g.Serving() {
+		if r.told && !r.leads && !r.part.halted {
+			if rep := c.replicator(); rep != nil {
+				_ = c.did(r, part{halted: true}, false, rep.Halt())
+			}
+		}
+		return false
+	}
+	var err error
+	if rep := c.replicator(); rep != nil {
+		err = rep.NoOne()
+	}
+	if err == nil {
+		c.continues(max(want.epoch, 1))
+		c.leading.Store(true)
+		c.openGate()
+		if r.told && !r.leads {
+			c.log.Info("cluster: this node is its shard's primary", "epoch", want.epoch)
+		}
+	}
+	return c.did(r, want, true, err)
+}
+
+func (c *Cluster) follow(r *roleState, want part) bool {
+	c.leading.Store(false)
+	c.openGate()
+	rep := c.replicator()
+	if rep == nil {
+		return c.did(r, want, false, nil)
+	}
+	if r.told && !r.leads && !r.part.halted && r.part.host == want.host && r.part.port == want.port {
+		r.part = want
+		if st := rep.Status(); st.Link != nil && st.Link.Up {
+			c.continues(want.epoch)
+		}
+		return true
+	}
+	if want.host == "" {
+		return false
+	}
+	c.log.Info("cluster: this node follows", "primary", want.primary, "host", want.host, "port", want.port, "epoch", want.epoch)
+	return c.did(r, want, false, rep.ReplicaOf(want.host, want.port))
+}
+
+// halt keeps the promise of an offer. If no grant comes of it although the primary lives, this node asks for a new one for it.
+func (c *Cluster) halt(r *roleState, want part) bool {
+	c.leading.Store(false)
+	c.openGate()
+	if !r.told || !r.part.halted {
+		if rep := c.replicator(); rep != nil {
+			return c.did(r, part{halted: true}, false, rep.Halt())
+		}
+		return c.did(r, part{halted: true}, false, nil)
+	}
+	if r.stuck.IsZero() {
+		r.stuck = time.Now()
+	}
+	if time.Since(r.stuck) > 2*c.lease {
+		r.stuck = time.Time{}
+		c.regrant(want)
+	}
+	return true
+}
+
+// continues notes the epoch of the primary whose log this node's continues.
+func (c *Cluster) continues(epoch uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.mu.table; t.follows != epoch {
+		t.follows = epoch
+		_ = c.publish()
+	}
+}
+
+func (c *Cluster) sinceLearned() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.learned.IsZero() {
+		return 0
+	}
+	return time.Since(c.mu.learned)
+}
+
+// Serving says whether this node may serve the slots that it owns: before there is a group always, then inside its lease only.
+// Ask before a command is run.
+func (c *Cluster) Serving() bool {
+	if !c.leading.Load() {
+		return false
+	}
+	if !c.fenced.Load() {
+		return true
+	}
+	g := c.group.Load()
+	return g != nil && g.Serving()
+}
+
+// MayReply says whether the reply of a command that was run as the slot's primary may still be sent. A lease that was given up for a hand-over
+// covers what was run before.
+func (c *Cluster) MayReply() bool {
+	return c.Serving() || boottime() < c.replyUntil.Load()
+}
+
+func boottime() int64 {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
+		return 1<<63 - 1
+	}
+	return ts.Nano()
+}
+
+// Wait returns a channel that is closed when it is worth trying again to serve a slot that this node owns, without a lease for the moment. nil: it
+// has waited long enough.
+func (c *Cluster) Wait() <-chan struct{} {
+	g := &c.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opened == nil {
+		g.opened, g.since = make(chan struct{}), time.Now()
+		ctx, opened := c.ctx, g.opened
+		time.AfterFunc(gatePatience, func() { c.giveUpGate(ctx, opened) })
+		c.wakeRole()
+	}
+	if time.Since(g.since) >= gatePatience {
+		return nil
+	}
+	return g.opened
+}
+
+// openGate lets go who waits at the gate, unless the node is still about to serve.
+func (c *Cluster) openGate() {
+	if c.leading.Load() && !c.Serving() {
+		return
+	}
+	g := &c.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opened != nil {
+		closeOnce(g.opened)
+		g.opened = nil
+	}
+}
+
+// giveUpGate lets go who waits at a gate that has not opened in time; it stays shut until the node serves.
+func (c *Cluster) giveUpGate(_ context.Context, opened chan struct{}) {
+	c.gate.mu.Lock()
+	defer c.gate.mu.Unlock()
+	if c.gate.opened == opened {
+		closeOnce(opened)
+	}
+}
+
+func closeOnce(ch chan struct{}) {
+	select {
+	case <-ch:
+	default:
+		close(ch)
+	}
+}

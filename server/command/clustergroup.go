@@ -1,0 +1,84 @@
+package command
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/cairndb/cairn/cluster"
+	"github.com/cairndb/cairn/cluster/epoch"
+)
+
+// groupInfo shows the group of epochs, for CLUSTER INFO and INFO cluster.
+func (n *Node) groupInfo(field func(name string, value any)) {
+	s, lease, ok := n.Cluster.GroupStatus()
+	if !ok || s.State == "none" {
+		return
+	}
+	field("cluster_group_state", groupState(s))
+	field("cluster_group_id", s.Cluster)
+	field("cluster_group_generation", s.Generation)
+	field("cluster_group_leader", s.Leader)
+	field("cluster_group_term", s.Term)
+	field("cluster_group_voters", len(s.Voters))
+	field("cluster_group_epoch", s.Epoch)
+	field("cluster_group_applied", s.Applied)
+	field("cluster_lease_ms", lease.Milliseconds())
+}
+
+// groupState is leader, follower or candidate of a voter, learner of a node that only follows the table, none before there is a group.
+func groupState(s epoch.Status) string {
+	switch s.State {
+	case "Leader":
+		return "leader"
+	case "Follower":
+		return "follower"
+	case "Candidate":
+		return "candidate"
+	}
+	return s.State
+}
+
+// Serving says whether the node may serve the slots that it owns.
+func (n *Node) Serving() bool { return n.Cluster == nil || n.Cluster.Serving() }
+
+// ClusterRole is how the cluster sees the node's replication.
+func (n *Node) ClusterRole() cluster.Replicator { return clusterRole{n.Replication, n} }
+
+type clusterRole struct {
+	*Replication
+	node *Node
+}
+
+func (r clusterRole) End() uint64 {
+	r.node.Enter()
+	defer r.node.Leave()
+	return r.node.Store.End()
+}
+
+func (r clusterRole) Quiesce(until time.Time) (end uint64, everything, resume func()) {
+	clients := r.node.Clients
+	clients.Pause(until, true)
+	r.node.Enter()
+	defer r.node.Leave()
+	txn := r.node.Store.NewTxn()
+	defer txn.Discard()
+	txn.LockWorld() // whoever has begun to write has ended
+	return r.node.Store.End(), func() { clients.Pause(until, false) }, clients.Unpause
+}
+
+// changing answers a change that may wait for other nodes.
+func (c *Ctx) changing(change func() error) {
+	if c.Txn != nil { // in EXEC
+		c.changed(change())
+		return
+	}
+	var err error
+	c.Await(func(context.Context) { err = change() }, func(c *Ctx) { c.changed(err) })
+}
+
+// ShowsCluster says whether the command reads nothing but the node table and counters: it is served even while the store is replaced, so that tools and
+// clients that ask a new replica get an answer. (Redis says LOADING.)
+func (c *Command) ShowsCluster() bool {
+	return strings.HasPrefix(c.Name, "cluster|") && c.Flags&Slow == 0
+}
