@@ -95,17 +95,17 @@ func sameEnd(p, r *testnode.Node) error {
 	return nil
 }
 
-// writer writes unique keys one after the other until it is stopped, whatever happens to the node.
-type writer struct {
+// keyWriter writes unique keys one after the other until it is stopped, whatever happens to the node.
+type keyWriter struct {
 	stop context.CancelFunc
 	done chan struct{}
 	// acked are the numbers of the keys whose SET was answered with OK.
 	acked []int
 }
 
-func write(t *testing.T, n *testnode.Node) *writer {
+func write(t *testing.T, n *testnode.Node) *keyWriter {
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &writer{stop: cancel, done: make(chan struct{})}
+	w := &keyWriter{stop: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
 		for i := 0; ctx.Err() == nil; {
@@ -130,7 +130,7 @@ func write(t *testing.T, n *testnode.Node) *writer {
 }
 
 // end returns the numbers of the keys that were acknowledged.
-func (w *writer) end() []int {
+func (w *keyWriter) end() []int {
 	w.stop()
 	<-w.done
 	return w.acked
