@@ -131,7 +131,7 @@ func (c *Cluster) Failover(mode FailoverMode) error {
 	defer cancel()
 	r := epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: self, Expect: s.Epoch}
 	_, err := c.propose(ctx, r)
-	if mode == FailoverTakeover && errors.Is(err, epoch.ErrUnreached) {
+	if mode == FailoverTakeover && (errors.Is(err, epoch.ErrUnreached) || errors.Is(err, epoch.ErrUnknown)) {
 		err = c.takeOver(r)
 	}
 	return err
