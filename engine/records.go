@@ -202,6 +202,10 @@ func (t *recordTable) put(slot uint16, hash uint64, key, rec []byte) {
 		e.setRound(sr.round)
 		e.markUsed()
 	} else {
+		if listed { // its size is counted already
+			sr.size += size - int64(e.size())
+			t.unsaved.Add(size - int64(e.size()))
+		}
 		sh.insert(hash, key, rec, sr.round)
 	}
 	sh.mu.Unlock()
