@@ -150,3 +150,27 @@ func TestRecordTableGrowing(t *testing.T) {
 		t.Errorf("%d bytes unsaved after all were saved", got)
 	}
 }
+
+// TestRecordTableHot: a slot is drained early, and once, when a scan would have many or large unsaved records of it to merge.
+func TestRecordTableHot(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{8, 10_000} {
+		table := newRecordTable(64 << 20)
+		for n := range 2 * hotSlotRecords {
+			key := fmt.Appendf(keys.AppendMetaSeek(nil, 7, uint32(n)), "key%d", n)
+			table.put(7, hashKey(key), key, make([]byte, size))
+			if len(table.hot) == 0 && (n >= hotSlotRecords || table.slots[7].size > hotSlotBytes+int64(2*size)) {
+				t.Fatalf("%d bytes a record: not hot after %d", size, n)
+			}
+			if size > 8 && n == 2*hotSlotBytes/size {
+				break
+			}
+		}
+		if slots := table.takeHot(); len(slots) != 1 || len(table.dirty) != 0 || len(table.hot) != 0 {
+			t.Errorf("%d bytes a record: hot: %v", size, slots)
+		}
+		if table.settle([]uint16{7}); table.unsaved.Load() != 0 {
+			t.Errorf("%d bytes unsaved", table.unsaved.Load())
+		}
+	}
+}
