@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -80,5 +81,21 @@ func TestDrainInterrupted(t *testing.T) {
 				checkStore(t, s)
 			}
 		})
+	}
+}
+
+// TestDrainAfterFailure: no drain stamps an offset once another has left out what it took.
+func TestDrainAfterFailure(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, "d", testOptions(vfs.NewMem()))
+	fill(t, s, 100)
+	s.fail(errStoreFailed)
+	for range 2 {
+		if err := s.drain(); !errors.Is(err, errStoreFailed) {
+			t.Errorf("drain: %v", err)
+		}
+	}
+	if off, err := s.appliedOffset(false); off != 0 || err != nil {
+		t.Errorf("applied %d, %v", off, err)
 	}
 }
