@@ -39,7 +39,7 @@ func (c *Cluster) apply(fn func(t *table, now int64) error) error {
 
 // AddSlots claims slots that nobody owns.
 func (c *Cluster) AddSlots(set *slotmap.Set) error {
-	if c.grants() == nil {
+	if !c.Formed() {
 		return c.change(func(t *table, _ int64) error { return t.addSlots(set) })
 	}
 	view := c.View()

@@ -131,7 +131,7 @@ func (c *Cluster) Failover(mode FailoverMode) error {
 	defer cancel()
 	r := epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: self, Expect: s.Epoch}
 	_, err := c.propose(ctx, r)
-	if mode == FailoverTakeover && errors.Is(err, epoch.ErrUnreached) {
+	if mode == FailoverTakeover && (errors.Is(err, epoch.ErrUnreached) || errors.Is(err, epoch.ErrUnknown)) {
 		err = c.takeOver(r)
 	}
 	return err
@@ -245,7 +245,7 @@ func (c *Cluster) met(ctx context.Context, rep Replicator, to slotmap.NodeID, en
 	tick := time.NewTicker(handOverPace)
 	defer tick.Stop()
 	for {
-		if r := replicaStatus(rep.Status(), to); r != nil && r.Written >= end {
+		if r := replicaStatus(rep.Status(), c.View().Node(to)); r != nil && r.Written >= end {
 			return nil
 		}
 		select {
@@ -256,9 +256,11 @@ func (c *Cluster) met(ctx context.Context, rep Replicator, to slotmap.NodeID, en
 	}
 }
 
-func replicaStatus(st replication.Status, id slotmap.NodeID) *replication.ReplicaStatus {
+// replicaStatus is what replication knows of a node. It goes by the address where that has another ID since its start (CLUSTER RESET HARD).
+func replicaStatus(st replication.Status, n *Node) *replication.ReplicaStatus {
 	for i := range st.Replicas {
-		if r := &st.Replicas[i]; r.NodeID == string(id) && r.State == "online" {
+		r := &st.Replicas[i]
+		if n != nil && r.State == replication.Online && (r.NodeID == string(n.ID) || r.Address == n.IP && r.Port == n.Port) {
 			return r
 		}
 	}
@@ -280,7 +282,7 @@ func (c *Cluster) HandOver() error {
 	var most uint64
 	for _, r := range rep.Status().Replicas {
 		n := c.View().Node(slotmap.NodeID(r.NodeID))
-		if r.State == "online" && n != nil && s.Eligible(n.ID) && !n.Fail && !n.Suspected && (to == "" || r.Written > most) {
+		if r.State == replication.Online && n != nil && s.Eligible(n.ID) && !n.Fail && !n.Suspected && (to == "" || r.Written > most) {
 			to, most = n.ID, r.Written
 		}
 	}

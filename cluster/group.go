@@ -52,6 +52,9 @@ func (c *Cluster) openGroup() error {
 		return nil
 	}
 	v := c.View()
+	if HasGroup(c.o.GroupDir) {
+		c.fenced.Store(true) // also before this node has found its group's table
+	}
 	g, err := epoch.Open(epoch.Options{
 		Dir: c.o.GroupDir, Self: v.self.ID, Dialer: groupDialer{c.Channel(kindGroup)}, Lease: c.lease,
 		Seen:  func() uint64 { return c.View().currentEpoch },
@@ -61,10 +64,7 @@ func (c *Cluster) openGroup() error {
 		return fmt.Errorf("the group of epochs: %w", err)
 	}
 	c.group.Store(g)
-	if t := g.Table(); t.Formed() {
-		c.fenced.Store(true)
-		c.learn(t)
-	}
+	c.learn(g.Table())
 	g.OnChange(c.learn)
 	c.Channel(kindGroup).Handle(func(_ slotmap.NodeID, conn net.Conn) { g.Serve(conn) })
 	return nil
@@ -292,8 +292,36 @@ func (c *Cluster) catchUp(ctx context.Context, t *epoch.Table) error {
 	return err
 }
 
+// settleIn waits, on a node that has met others who have a group, until that has given it a place: what it claimed by itself would not count.
+func (c *Cluster) settleIn() {
+	if c.group.Load() == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, proposeTimeout)
+	defer cancel()
+	tick := time.NewTicker(roleHaste)
+	defer tick.Stop()
+	for c.newcomer() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *Cluster) newcomer() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.mu.table
+	return !t.dropped && (t.formed() && t.grants.ShardOf(t.self) == nil || !t.formed() && t.knowsGroup())
+}
+
 // Formed says whether there is a group that decides about slots and roles.
-func (c *Cluster) Formed() bool { return c.grants() != nil }
+func (c *Cluster) Formed() bool {
+	c.settleIn()
+	return c.grants() != nil
+}
 
 // GroupStatus is the group as this node sees it; ok is false when the node has no part in one.
 func (c *Cluster) GroupStatus() (s epoch.Status, lease time.Duration, ok bool) {

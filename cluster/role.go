@@ -71,7 +71,7 @@ func (c *Cluster) wantedPart() part {
 	defer c.mu.Unlock()
 	t := c.mu.table
 	p := part{epoch: t.epochOf(t.me()), primary: t.primaryOf(t.self)}
-	p.halted = t.formed() && p.epoch <= t.promised
+	p.halted = t.promised > 0 && p.epoch <= t.promised
 	if peer := t.peers[p.primary]; peer != nil {
 		p.host, p.port = peer.IP, peer.Port
 	}
@@ -119,19 +119,24 @@ type roleState struct {
 
 // step takes one step towards the role; it says whether the node has it.
 func (c *Cluster) step(r *roleState) (settled bool) {
+	rep := c.replicator()
+	if rep == nil {
+		c.leading.Store(c.o.GroupDir == "") // nobody waits for a role, or it comes soon
+		return true
+	}
 	want := c.wantedPart()
 	if c.relead.Swap(false) {
 		r.leads = false
 	}
 	switch {
 	case want.halted:
-		return c.halt(r, want)
+		return c.halt(r, rep, want)
 	case want.primary == "":
 		r.stuck = time.Time{}
-		return c.lead(r, want)
+		return c.lead(r, rep, want)
 	default:
 		r.stuck = time.Time{}
-		return c.follow(r, want)
+		return c.follow(r, rep, want)
 	}
 }
 
@@ -148,7 +153,7 @@ func (c *Cluster) did(r *roleState, want part, leads bool, err error) bool {
 	return true
 }
 
-func (c *Cluster) lead(r *roleState, want part) bool {
+func (c *Cluster) lead(r *roleState, rep Replicator, want part) bool {
 	g := c.group.Load()
 	fenced := c.fenced.Load()
 	if !fenced && g != nil && c.grants() != nil && (g.Serving() || c.sinceLearned() > foundingGrace) {
@@ -161,16 +166,11 @@ func (c *Cluster) lead(r *roleState, want part) bool {
 	}
 	if fenced && !g.Serving() {
 		if r.told && !r.leads && !r.part.halted {
-			if rep := c.replicator(); rep != nil {
-				_ = c.did(r, part{halted: true}, false, rep.Halt())
-			}
+			_ = c.did(r, part{halted: true}, false, rep.Halt())
 		}
 		return false
 	}
-	var err error
-	if rep := c.replicator(); rep != nil {
-		err = rep.NoOne()
-	}
+	err := rep.NoOne()
 	if err == nil {
 		c.continues(max(want.epoch, 1))
 		c.leading.Store(true)
@@ -182,13 +182,9 @@ func (c *Cluster) lead(r *roleState, want part) bool {
 	return c.did(r, want, true, err)
 }
 
-func (c *Cluster) follow(r *roleState, want part) bool {
+func (c *Cluster) follow(r *roleState, rep Replicator, want part) bool {
 	c.leading.Store(false)
 	c.openGate()
-	rep := c.replicator()
-	if rep == nil {
-		return c.did(r, want, false, nil)
-	}
 	if r.told && !r.leads && !r.part.halted && r.part.host == want.host && r.part.port == want.port {
 		r.part = want
 		if st := rep.Status(); st.Link != nil && st.Link.Up {
@@ -204,14 +200,11 @@ func (c *Cluster) follow(r *roleState, want part) bool {
 }
 
 // halt keeps the promise of an offer. If no grant comes of it although the primary lives, this node asks for a new one for it.
-func (c *Cluster) halt(r *roleState, want part) bool {
+func (c *Cluster) halt(r *roleState, rep Replicator, want part) bool {
 	c.leading.Store(false)
 	c.openGate()
 	if !r.told || !r.part.halted {
-		if rep := c.replicator(); rep != nil {
-			return c.did(r, part{halted: true}, false, rep.Halt())
-		}
-		return c.did(r, part{halted: true}, false, nil)
+		return c.did(r, part{halted: true}, false, rep.Halt())
 	}
 	if r.stuck.IsZero() {
 		r.stuck = time.Now()

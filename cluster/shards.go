@@ -50,10 +50,7 @@ func (t *table) assume() {
 	if s == nil {
 		return
 	}
-	primary := s.Primary
-	if primary == t.self {
-		primary = ""
-	}
+	primary := t.primaryOf(t.self)
 	if me.Shard != s.ID || me.Primary != primary || me.Epoch != s.Epoch {
 		me.Shard, me.Primary, me.Epoch = s.ID, primary, s.Epoch
 		t.touch()
@@ -71,10 +68,13 @@ func (t *table) shardOf(id slotmap.NodeID) *epoch.Shard {
 // primaryOf is whom a node replicates, empty for a primary.
 func (t *table) primaryOf(id slotmap.NodeID) slotmap.NodeID {
 	if s := t.shardOf(id); s != nil {
-		if s.Primary == id {
-			return ""
+		if s.Primary != id {
+			return s.Primary
 		}
-		return s.Primary
+		if id == t.self && t.peers[t.wish] != nil && len(t.me().Slots) == 0 {
+			return t.wish // the group was formed a moment before it could hear of this, and will soon
+		}
+		return ""
 	}
 	if p := t.peers[id]; p != nil {
 		return p.Primary

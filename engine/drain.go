@@ -78,6 +78,9 @@ func (s *Store) runDrainer() {
 func (s *Store) drain() error {
 	s.drains.turn.Lock()
 	defer s.drains.turn.Unlock()
+	if err := s.failed(); err != nil {
+		return err // the drain that has failed may have taken what it did not write: no offset can be stamped any more
+	}
 	start := time.Now()
 	s.commitMu.Lock()
 	off := s.log.End()

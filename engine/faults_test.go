@@ -556,3 +556,37 @@ func TestCheckFinds(t *testing.T) {
 		})
 	}
 }
+
+// TestScanUnreadable: what cannot be read is no end of a slot: SCAN, KEYS, RANDOMKEY and CLUSTER GETKEYSINSLOT tell, and
+// leave out nothing in silence.
+func TestScanUnreadable(t *testing.T) {
+	t.Parallel()
+	f := &faults{err: errors.New("unreadable"), hits: func(op errorfs.Op) bool {
+		return op.Kind == errorfs.OpFileReadAt && strings.HasSuffix(op.Path, ".sst")
+	}}
+	o := testOptions(errorfs.Wrap(vfs.NewMem(), f))
+	s := openTest(t, "d", o)
+	fill(t, s, 1000)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openTest(t, "d", o)
+	f.on.Store(true)
+	scan := func() (n int, err error) {
+		_, err = s.Scan(nil, 0, 0, 1000, -1, func([]byte, Record) { n++ })
+		return n, err
+	}
+	if n, err := scan(); err == nil {
+		t.Errorf("Scan: %d keys and no error", n)
+	}
+	if _, _, err := s.RandomKey(nil, 0); err == nil {
+		t.Error("RandomKey: no error")
+	}
+	if names, err := s.KeysInSlot(key("fill1").Slot, 10); err == nil {
+		t.Errorf("KeysInSlot: %q and no error", names)
+	}
+	f.on.Store(false)
+	if n, err := scan(); n != 1000 || err != nil {
+		t.Errorf("Scan afterwards: %d keys, %v", n, err)
+	}
+}

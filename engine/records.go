@@ -39,6 +39,7 @@ type slotRecords struct {
 	settled  atomic.Uint32 // what belongs to this round or an earlier one is in Pebble
 	counters bool          // the counters have changed; under the commit mutex, as are all below
 	counted  bool          // the counters belong to what the drainer is at
+	hot      bool          // listed in hot
 	next     []uint64      // hashes of the keys written in the open round
 	taken    []uint64      // those that the drainer is at
 	size     int64         // of next
@@ -53,8 +54,9 @@ const (
 	minRecordTable = 1 << 20
 	minRecordPage  = 4 << 10
 	maxRecordPage  = 64 << 10
-	// hotSlotRecords is how many unsaved records of one slot a scan may have to sort through.
+	// hotSlotRecords is how many unsaved records of one slot a scan may have to sort through, hotSlotBytes how much to copy.
 	hotSlotRecords = 16 << 10
+	hotSlotBytes   = 8 << 20
 )
 
 // recordShard is the part of the table for the keys with some bits of their hash in common.
@@ -202,6 +204,10 @@ func (t *recordTable) put(slot uint16, hash uint64, key, rec []byte) {
 		e.setRound(sr.round)
 		e.markUsed()
 	} else {
+		if listed { // its size is counted already
+			sr.size += size - int64(e.size())
+			t.unsaved.Add(size - int64(e.size()))
+		}
 		sh.insert(hash, key, rec, sr.round)
 	}
 	sh.mu.Unlock()
@@ -212,7 +218,8 @@ func (t *recordTable) put(slot uint16, hash uint64, key, rec []byte) {
 	sr.next = append(sr.next, hash)
 	sr.size += size
 	t.unsaved.Add(size)
-	if len(sr.next) == hotSlotRecords {
+	if !sr.hot && (len(sr.next) >= hotSlotRecords || sr.size >= hotSlotBytes) {
+		sr.hot = true
 		t.hot = append(t.hot, slot)
 	}
 }
@@ -243,7 +250,7 @@ func (t *recordTable) reset() {
 	t.dirty, t.hot = t.dirty[:0], t.hot[:0]
 	for i := range t.slots {
 		sr := &t.slots[i]
-		sr.next, sr.taken, sr.size, sr.takenBy = sr.next[:0], sr.taken[:0], 0, 0
+		sr.next, sr.taken, sr.size, sr.takenBy, sr.hot = sr.next[:0], sr.taken[:0], 0, 0, false
 		sr.settled.Store(sr.round)
 		sr.round++
 		// Counters are still to be written: ids must not come back.
@@ -261,7 +268,7 @@ func (t *recordTable) take(slots []uint16) {
 		sr := &t.slots[slot]
 		sr.next, sr.taken = sr.taken[:0], sr.next
 		sr.size, sr.takenBy = 0, sr.size
-		sr.counters, sr.counted = false, sr.counters
+		sr.counters, sr.counted, sr.hot = false, sr.counters, false
 		sr.round++
 	}
 }

@@ -8,6 +8,8 @@ const (
 	minRecordIndex = 64
 	// patience is how many pages are cleared out gently (what was asked for again stays) before one is forced.
 	patience = 3
+	// maxSweep is how many pages are looked at for the sake of one: beyond the limit with unsaved records it would be all of them, again and again.
+	maxSweep = 16
 )
 
 func (sh *recordShard) clear() {
@@ -96,6 +98,7 @@ func (sh *recordShard) forget(pos int) {
 func (sh *recordShard) alloc(size int) uint32 {
 	if size > sh.page {
 		// A page of its own, which is given back when its record goes.
+		sh.makeRoom(size, size)
 		n := sh.addPage(size)
 		sh.order = append(sh.order, n)
 		sh.pages[n].used = size
@@ -116,22 +119,29 @@ func (sh *recordShard) turnPage(size int) {
 		sh.order = append(sh.order, sh.current)
 		sh.current = 0
 	}
-	for try, pages := 0, len(sh.order); try < pages && sh.bytes+int64(sh.page) > sh.quota; try++ {
+	if sh.current = sh.makeRoom(sh.page, size); sh.current == 0 {
+		sh.current = sh.addPage(sh.page)
+	}
+}
+
+// makeRoom clears out the oldest pages until the shard may have another one of so many bytes, and drops those that are
+// empty then. If that one would be like others, and one of these has room for size bytes, it is returned instead; 0 otherwise.
+func (sh *recordShard) makeRoom(page, size int) uint32 {
+	for try, pages := 0, min(len(sh.order), maxSweep); try < pages && sh.bytes+int64(page) > sh.quota; try++ {
 		n := sh.order[0]
 		sh.order = sh.order[1:]
 		sh.clearOut(n, try >= patience)
 		p := &sh.pages[n]
 		switch {
-		case p.used == 0 && (len(p.buf) != sh.page || sh.bytes > sh.quota):
+		case p.used == 0 && (len(p.buf) != sh.page || page != sh.page || sh.bytes > sh.quota):
 			sh.dropPage(n)
-		case len(p.buf) == sh.page && sh.page-p.used >= max(size, sh.page/4):
-			sh.current = n
-			return
+		case page == sh.page && len(p.buf) == sh.page && sh.page-p.used >= max(size, sh.page/4):
+			return n
 		default:
 			sh.order = append(sh.order, n)
 		}
 	}
-	sh.current = sh.addPage(sh.page)
+	return 0
 }
 
 func (sh *recordShard) addPage(size int) uint32 {

@@ -116,3 +116,61 @@ func TestRecordTableBound(t *testing.T) {
 		t.Errorf("%d records in %d bytes", records, bytes)
 	}
 }
+
+// TestRecordTableLargeBound: so does what needs pages of its own, even where nothing else is written.
+func TestRecordTableLargeBound(t *testing.T) {
+	t.Parallel()
+	table := newRecordTable(4 << 20)
+	for n := range 5_000 {
+		slot := uint16(n % keys.Slots)
+		key := fmt.Appendf(keys.AppendMetaSeek(nil, slot, uint32(n)), "key%d", n)
+		table.put(slot, hashKey(key), key, make([]byte, 10_000))
+		if n%20 == 19 {
+			table.settle(table.takeAll())
+		}
+	}
+	if records, bytes, _, _ := table.sums(); bytes > 5<<20 || records < 200 {
+		t.Errorf("%d records in %d bytes", records, bytes)
+	}
+}
+
+// TestRecordTableGrowing: a record that grows while it is unsaved counts with what it has become.
+func TestRecordTableGrowing(t *testing.T) {
+	t.Parallel()
+	table := newRecordTable(0)
+	key := fmt.Append(keys.AppendMetaSeek(nil, 7, 1), "key")
+	for n := range 1000 {
+		table.put(7, hashKey(key), key, make([]byte, 10*n))
+	}
+	if got := table.unsaved.Load(); got < 9990 || got > 12_000 {
+		t.Errorf("%d bytes unsaved, want about 10,000", got)
+	}
+	table.settle(table.takeAll())
+	if got := table.unsaved.Load(); got != 0 {
+		t.Errorf("%d bytes unsaved after all were saved", got)
+	}
+}
+
+// TestRecordTableHot: a slot is drained early, and once, when a scan would have many or large unsaved records of it to merge.
+func TestRecordTableHot(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{8, 10_000} {
+		table := newRecordTable(64 << 20)
+		for n := range 2 * hotSlotRecords {
+			key := fmt.Appendf(keys.AppendMetaSeek(nil, 7, uint32(n)), "key%d", n)
+			table.put(7, hashKey(key), key, make([]byte, size))
+			if len(table.hot) == 0 && (n >= hotSlotRecords || table.slots[7].size > hotSlotBytes+int64(2*size)) {
+				t.Fatalf("%d bytes a record: not hot after %d", size, n)
+			}
+			if size > 8 && n == 2*hotSlotBytes/size {
+				break
+			}
+		}
+		if slots := table.takeHot(); len(slots) != 1 || len(table.dirty) != 0 || len(table.hot) != 0 {
+			t.Errorf("%d bytes a record: hot: %v", size, slots)
+		}
+		if table.settle([]uint16{7}); table.unsaved.Load() != 0 {
+			t.Errorf("%d bytes unsaved", table.unsaved.Load())
+		}
+	}
+}

@@ -139,7 +139,7 @@ func (w *walker) open(settles uint64) error {
 
 func (w *walker) next() bool { return w.accept(w.it.next()) }
 
-// accept skips other databases, and ends with the slot's meta records.
+// accept skips other databases, and ends with the slot's meta records, or with w.err at what cannot be read.
 func (w *walker) accept(ok bool) bool {
 	slot := w.p.Slot
 	for ; ok; ok = w.it.next() {
@@ -151,6 +151,9 @@ func (w *walker) accept(ok bool) bool {
 			w.p = p
 			return true
 		}
+	}
+	if w.it.it != nil && w.err == nil {
+		w.err = storeErrorOrNil(w.it.it.Error()) // the next seek forgets it
 	}
 	return false
 }

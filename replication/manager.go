@@ -126,6 +126,13 @@ func (m *Manager) SetSettings(s Settings) {
 
 func (m *Manager) timeout() time.Duration { return m.settings.Load().Timeout }
 
+// levelNotice is what operators see by default: server/config's LevelNotice.
+const levelNotice = slog.LevelInfo + 2
+
+func (m *Manager) notice(msg string, args ...any) {
+	m.o.Logger.Log(context.Background(), levelNotice, msg, args...)
+}
+
 // Acks knows what the connected replicas have acknowledged.
 func (m *Manager) Acks() *Acks { return &m.acks }
 

@@ -73,7 +73,7 @@ func (m *Manager) HandleSync(conn net.Conn, args [][]byte) error {
 	}
 	defer done()
 	err = s.run(ctx)
-	m.o.Logger.Info("replication: replica is gone", "replica", h.nodeID, "err", err)
+	m.notice("replication: replica is gone", "replica", h.nodeID, "err", err)
 	return err
 }
 
@@ -98,7 +98,7 @@ func (s *session) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.m.o.Logger.Info("replication: replica connects", "replica", s.hello.nodeID, "address", s.conn.RemoteAddr().String(),
+	s.m.notice("replication: replica connects", "replica", s.hello.nodeID, "address", s.conn.RemoteAddr().String(),
 		"mode", d.mode.String(), "offset", d.offset, "reason", d.reason)
 	s.lastAck.Store(time.Now().UnixNano())
 	for _, fn := range []func(context.Context) error{s.receive, s.ping} {

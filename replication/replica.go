@@ -251,7 +251,7 @@ func (c *linkConn) follow(ctx context.Context) error {
 	case f.kind != frameDecision || !p.ok:
 		return errFrame
 	}
-	c.l.m.o.Logger.Info("replication: connected to the primary", "primary", c.l.address(), "mode", mode.String(), "offset", off)
+	c.l.m.notice("replication: connected to the primary", "primary", c.l.address(), "mode", mode.String(), "offset", off)
 	if mode == modeRewind {
 		_ = c.conn.Close()
 		return c.rewind(ctx, off)
@@ -425,11 +425,11 @@ func (c *linkConn) rewind(ctx context.Context, to engine.Offset) error {
 	err := c.l.m.replace(ctx, func(dir string, o engine.Options) error { return engine.Rewind(dir, to, o) })
 	switch {
 	case err == nil:
-		c.l.m.o.Logger.Info("replication: the log was cut where it parts from the primary's", "offset", to)
+		c.l.m.notice("replication: the log was cut where it parts from the primary's", "offset", to)
 		c.l.m.rewinds.Add(1)
 		return errRetry
 	case errors.Is(err, engine.ErrAhead) || errors.Is(err, wal.ErrDropped) || errors.Is(err, wal.ErrNotBoundary):
-		c.l.m.o.Logger.Info("replication: the log can't be cut where it parts from the primary's", "offset", to, "err", err)
+		c.l.m.notice("replication: the log can't be cut where it parts from the primary's", "offset", to, "err", err)
 		c.l.full = true
 		return errRetry
 	}
@@ -454,7 +454,7 @@ func (c *linkConn) fetchAll(ctx context.Context) error {
 		c.touch()
 		if now := time.Now(); now.Sub(told) > progressPeriod {
 			told = now
-			m.o.Logger.Info("replication: full sync", "done", p.done.Load()+p.reused.Load(), "total", p.total.Load())
+			m.notice("replication: full sync", "done", p.done.Load()+p.reused.Load(), "total", p.total.Load())
 		}
 	}
 	err := f.run()
@@ -463,7 +463,7 @@ func (c *linkConn) fetchAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.o.Logger.Info("replication: full sync is complete", "bytes", p.done.Load(), "reused", p.reused.Load(), "took", time.Since(began))
+	m.notice("replication: full sync is complete", "bytes", p.done.Load(), "reused", p.reused.Load(), "took", time.Since(began))
 	return nil
 }
 

@@ -201,6 +201,11 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 	if redirect := x.routeOpen(view, c, n); redirect != "" {
 		return x.redirect(c, cmd, redirect)
 	}
+	if n.write { // once more: EXEC, and a cluster's commands, which are routed first
+		if text := x.node.Replication.RefuseWrite(); text != "" {
+			return x.reject(c, cmd, text)
+		}
+	}
 	x.touch(c, n)
 	x.call(c, cmd, args, x.txn)
 	return ran
@@ -267,11 +272,6 @@ func (x *executor) admit(c *conn, cmd *command.Command, n *need) verdict {
 	}
 	if !n.write {
 		return proceed
-	}
-	if x.node.View().Enabled() { // after routing, unlike standalone: see refusal
-		if text := x.node.Replication.RefuseWrite(); text != "" {
-			return x.reject(c, cmd, text)
-		}
 	}
 	ok, err := x.store.TryAdmitWrite()
 	if !ok && err == nil && x.blocking {

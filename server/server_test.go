@@ -75,7 +75,7 @@ func start(t testing.TB, s setup) *testServer {
 	if s.store != nil {
 		s.store(&o)
 	}
-	store, err := engine.Open("data", o)
+	store, err := engine.Open(conf.Dir(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +88,7 @@ func start(t testing.TB, s setup) *testServer {
 	srv, err := New(Options{
 		Config: conf, Store: store, RunID: strings.Repeat("a", 40), portable: s.portable,
 		Listeners: []net.Listener{s.listener}, Logger: slog.New(slog.NewTextHandler(log, nil)),
+		StoreOptions: func() engine.Options { return o },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +114,7 @@ func start(t testing.TB, s setup) *testServer {
 		if n := srv.outgoing.Load(); n != 0 {
 			t.Errorf("%d reply bytes are still counted", n)
 		}
-		if err := store.Close(); err != nil && s.store == nil {
+		if err := srv.Store().Close(); err != nil && s.store == nil {
 			t.Errorf("close: %v", err)
 		}
 	})

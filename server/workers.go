@@ -101,6 +101,7 @@ func (x *executor) runStable(ctx context.Context, c *conn) verdict {
 	x.leave()
 	if text := x.waitAssured(ctx, store, c); text != "" {
 		c.fail(&c.unstable, text)
+		c.barrier = 0
 	}
 	if !x.srv.mayReply(c) {
 		v = cut

@@ -115,7 +115,7 @@ func cairn(t *testing.T, code int, args ...string) string {
 func TestClusterUp(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "cluster")
-	port := freeRange(t, 3)
+	port := freeRange(t, 6)
 	args := []string{"cluster", "up", "--port", fmt.Sprint(port), "--dir", dir}
 
 	up := startUp(t, args...)
@@ -245,7 +245,7 @@ func TestClusterUpRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"--replicas", "1"}, exitUsage, "replication is not served"},
+		{[]string{"--replicas", "50"}, exitUsage, "100 nodes at most"},
 		{[]string{"--nodes", "0"}, exitUsage, "give 1 to"},
 		{[]string{"--port", "65000"}, exitUsage, "bus ports"},
 		{[]string{"--dir", foreign}, exitFailure, "holds other things than a cluster (thesis.txt"},

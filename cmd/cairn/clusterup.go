@@ -26,8 +26,8 @@ type clusterCmd struct {
 }
 
 type clusterUpCmd struct {
-	Nodes    int    `default:"3" help:"How many nodes."`
-	Replicas int    `default:"0" help:"Replicas of each primary; replication is not served, so this must be 0."`
+	Nodes    int    `default:"3" help:"How many primaries."`
+	Replicas int    `default:"-1" help:"Replicas of each primary: 1 in a new folder, or what the folder's cluster has."`
 	Port     int    `default:"7000" help:"The first node's port; the others follow, the bus is at port + 10000."`
 	Dir      string `default:"./data/cluster" type:"path" help:"The folder of all nodes' data."`
 }
@@ -52,15 +52,18 @@ func (c *clusterUpCmd) Run(out *output) error {
 
 func (c *clusterUpCmd) validate() error {
 	switch {
-	case c.Replicas != 0:
-		return usageError("--replicas %d: replication is not served; leave it at 0", c.Replicas)
 	case c.Nodes < 1 || c.Nodes > maxNodes:
 		return usageError("--nodes %d: give 1 to %d", c.Nodes, maxNodes)
-	case c.Port < 1 || c.Port+c.Nodes-1 > maxPort:
-		return usageError("--port %d: give 1 to %d, so that all client and bus ports exist", c.Port, maxPort-c.Nodes+1)
+	case c.Replicas < -1 || c.total() > maxNodes:
+		return usageError("--replicas %d: give 0 or more, for %d nodes at most", c.Replicas, maxNodes)
+	case c.Port < 1 || c.Port+c.total()-1 > maxPort:
+		return usageError("--port %d: give 1 to %d, so that all client and bus ports exist", c.Port, maxPort-c.total()+1)
 	}
 	return nil
 }
+
+// total is the number of processes.
+func (c *clusterUpCmd) total() int { return c.Nodes * (1 + max(c.Replicas, 0)) }
 
 // run starts the nodes, forms the cluster if it is new, and waits for ctx's end or that of all nodes.
 func (c *clusterUpCmd) run(ctx context.Context, out io.Writer) (err error) {
@@ -71,11 +74,12 @@ func (c *clusterUpCmd) run(ctx context.Context, out io.Writer) (err error) {
 	if err := c.checkPorts(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "Cairn cluster of %d nodes on 127.0.0.1:%d-%d, data in %s\n", c.Nodes, c.Port, c.Port+c.Nodes-1, c.Dir)
+	n := c.total()
+	fmt.Fprintf(out, "Cairn cluster of %d primaries with %d replicas each on 127.0.0.1:%d-%d, data in %s\n", c.Nodes, c.Replicas, c.Port, c.Port+n-1, c.Dir)
 	began := time.Now()
-	group := &nodeGroup{out: out, ended: make(chan *process, c.Nodes)}
+	group := &nodeGroup{out: out, primaries: c.Nodes, ended: make(chan *process, n)}
 	defer func() { err = errors.Join(err, group.stop()) }()
-	for i := range c.Nodes {
+	for i := range n {
 		if err := group.start(c.Port+i, filepath.Join(c.Dir, strconv.Itoa(c.Port+i))); err != nil {
 			return err
 		}
@@ -100,6 +104,7 @@ Try:       SET greeting "hello, world"        (-c follows the redirect to the sl
            CLUSTER NODES
 Load:      make demo-data                     (or: cairn load --demo auto --addr 127.0.0.1:%d)
 Check:     redis-cli --cluster check 127.0.0.1:%d
+Fail:      kill -9 a primary's process (INFO server tells its process_id) and watch CLUSTER NODES: its replica takes over
 
 Ctrl-C stops the nodes. The data stays: the same command resumes the cluster.
 `, c.Port, c.Port, c.Port)
@@ -107,9 +112,10 @@ Ctrl-C stops the nodes. The data stays: the same command resumes the cluster.
 
 // clusterState is a small file in the cluster's folder that says whose folder it is.
 type clusterState struct {
-	Nodes  int  `json:"nodes"`
-	Port   int  `json:"port"`
-	Formed bool `json:"formed"`
+	Nodes    int  `json:"nodes"`
+	Replicas int  `json:"replicas"`
+	Port     int  `json:"port"`
+	Formed   bool `json:"formed"`
 }
 
 const stateFile = "cairn-cluster.json"
@@ -133,7 +139,10 @@ func (c *clusterUpCmd) open() (*clusterState, error) {
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &clusterState{Nodes: c.Nodes, Port: c.Port}
+	if c.Replicas < 0 {
+		c.Replicas = 1
+	}
+	s := &clusterState{Nodes: c.Nodes, Replicas: c.Replicas, Port: c.Port}
 	return s, s.save(c.Dir)
 }
 
@@ -142,8 +151,11 @@ func (c *clusterUpCmd) resume(content []byte) (*clusterState, error) {
 	if err := json.Unmarshal(content, s); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(c.Dir, stateFile), err)
 	}
-	if s.Nodes != c.Nodes || s.Port != c.Port {
-		return nil, fmt.Errorf("%s holds a cluster of --nodes %d --port %d: give these, or another --dir", c.Dir, s.Nodes, s.Port)
+	if c.Replicas < 0 {
+		c.Replicas = s.Replicas
+	}
+	if s.Nodes != c.Nodes || s.Replicas != c.Replicas || s.Port != c.Port {
+		return nil, fmt.Errorf("%s holds a cluster of --nodes %d --replicas %d --port %d: give these, or another --dir", c.Dir, s.Nodes, s.Replicas, s.Port)
 	}
 	return s, nil
 }
@@ -162,7 +174,7 @@ func (s *clusterState) save(dir string) error {
 
 // checkPorts says which port is taken before anything is started.
 func (c *clusterUpCmd) checkPorts() error {
-	for i := range c.Nodes {
+	for i := range c.total() {
 		for _, port := range []int{c.Port + i, c.Port + i + 10000} {
 			l, err := net.Listen("tcp4", loopback(port))
 			if errors.Is(err, syscall.EADDRINUSE) {
@@ -189,13 +201,18 @@ func (g *nodeGroup) form(ctx context.Context, state *clusterState, dir string) e
 	}
 	if !state.Formed {
 		for i, p := range g.nodes {
-			if err := p.join(i, g.nodes); err != nil {
+			if err := p.join(i, g.nodes[:g.primaries]); err != nil {
 				return fmt.Errorf("node %d: %w", p.port, err)
 			}
 		}
 	}
 	for _, p := range g.nodes {
 		if err := g.until(ctx, p, "reports cluster_state:ok", func() error { return p.clusterOK(len(g.nodes)) }); err != nil {
+			return err
+		}
+	}
+	for i, p := range g.nodes[g.primaries:] {
+		if err := g.until(ctx, p, "has its primary's data", func() error { return p.replicate(g.nodes[i%g.primaries], state.Formed) }); err != nil {
 			return err
 		}
 	}
@@ -206,7 +223,29 @@ func (g *nodeGroup) form(ctx context.Context, state *clusterState, dir string) e
 	return state.save(dir)
 }
 
-// join assigns node i its share of the slots and its epoch, and introduces it to the first node.
+// replicate makes the node a replica of another one, and says whether it is one that is up to date. In a cluster that was
+// formed before, it may have any role by now.
+func (p *process) replicate(primary *process, formed bool) error {
+	var text, id string
+	if err := p.do(&text, "INFO", "replication"); err != nil {
+		return err
+	}
+	info := fields(text)
+	switch {
+	case info["role"] == "master" && formed, info["master_link_status"] == "up":
+		return nil
+	case info["role"] == "master":
+		if err := primary.do(&id, "CLUSTER", "MYID"); err != nil {
+			return err
+		}
+		if err := p.do(nil, "CLUSTER", "REPLICATE", id); err != nil {
+			return err
+		}
+	}
+	return errors.New("it has no link to its primary")
+}
+
+// join assigns node i, if it is one of the primaries, its share of the slots and its epoch, and introduces it to the first node.
 func (p *process) join(i int, all []*process) error {
 	info, err := p.clusterInfo()
 	if err != nil {
@@ -217,12 +256,12 @@ func (p *process) join(i int, all []*process) error {
 	if err := p.do(&owner, "CLUSTER", "NODES"); err != nil {
 		return err
 	}
-	if !ownsSlots(owner) {
+	if i < len(all) && !ownsSlots(owner) {
 		if err := p.do(nil, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(first), strconv.Itoa(last)); err != nil {
 			return err
 		}
 	}
-	if info["cluster_current_epoch"] == "0" && info["cluster_known_nodes"] == "1" {
+	if i < len(all) && info["cluster_current_epoch"] == "0" && info["cluster_known_nodes"] == "1" {
 		if err := p.do(nil, "CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1)); err != nil {
 			return err
 		}
@@ -260,13 +299,18 @@ func (p *process) clusterInfo() (map[string]string, error) {
 	if err := p.do(&text, "CLUSTER", "INFO"); err != nil {
 		return nil, err
 	}
+	return fields(text), nil
+}
+
+// fields reads lines of name:value.
+func fields(text string) map[string]string {
 	info := map[string]string{}
 	for line := range strings.Lines(text) {
 		if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			info[k] = v
 		}
 	}
-	return info, nil
+	return info
 }
 
 // do sends one command; an error reply is an error.

@@ -15,9 +15,10 @@ import (
 
 // nodeGroup is the nodes of a cluster as processes of this program.
 type nodeGroup struct {
-	out   io.Writer
-	nodes []*process
-	ended chan *process // each process once, when it has ended
+	primaries int // the first of nodes
+	out       io.Writer
+	nodes     []*process
+	ended     chan *process // each process once, when it has ended
 }
 
 // process is one node. Its output goes to a log file beside its data folder.
@@ -42,7 +43,7 @@ func (g *nodeGroup) start(port int, dir string) error {
 		return err
 	}
 	defer log.Close() // the child has its own descriptor
-	p.cmd = exec.Command(self, "server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--cluster-enabled", "yes")
+	p.cmd = exec.Command(self, "server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = childAttributes()
 	if err := p.cmd.Start(); err != nil {
@@ -71,14 +72,29 @@ func (g *nodeGroup) watch(ctx context.Context) error {
 	return errors.New("all nodes have ended")
 }
 
-// stop ends all nodes gracefully and waits for them; those that take too long are killed.
+// stop ends all nodes gracefully and waits for them; those that take too long are killed. Replicas go first, so that no primary
+// hands over to one that stops, too.
 func (g *nodeGroup) stop() error {
+	var replicas, others []*process
 	for _, p := range g.nodes {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		var text string
+		if err := p.do(&text, "INFO", "replication"); err == nil && fields(text)["role"] == "slave" {
+			replicas = append(replicas, p)
+		} else {
+			others = append(others, p)
+		}
 	}
 	deadline := time.After(stopTimeout)
+	return errors.Join(end(replicas, deadline), end(others, deadline))
+}
+
+// end ends nodes side by side.
+func end(nodes []*process, deadline <-chan time.Time) error {
+	for _, p := range nodes {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	}
 	var errs []error
-	for _, p := range g.nodes {
+	for _, p := range nodes {
 		select {
 		case <-p.done:
 		case <-deadline:

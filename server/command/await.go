@@ -13,15 +13,16 @@ type errand struct {
 }
 
 // Await has the connection wait for work, which runs in a goroutine of its own and holds nothing up; then reply answers. The
-// handler returns without a reply. work must not touch the session nor the request; its context ends with the connection. Only
+// handler returns without a reply. work must not touch c, the session and the request; its context ends with the connection. Only
 // for Unlocked commands outside EXEC.
 func (c *Ctx) Await(work func(context.Context), reply func(*Ctx)) {
-	ctx, cancel := context.WithCancel(c.Node.ctx)
+	n := c.Node // c is used again for the next request
+	ctx, cancel := context.WithCancel(n.ctx)
 	e := &errand{done: make(chan struct{}), cancel: cancel, reply: reply}
 	c.errand = e
-	c.Node.errands.Add(1)
+	n.errands.Add(1)
 	go func() {
-		defer c.Node.errands.Done()
+		defer n.errands.Done()
 		defer close(e.done)
 		work(ctx)
 	}()

@@ -266,6 +266,17 @@ func clusterReset(c *Ctx) {
 		c.syntaxError()
 		return
 	}
+	cl, node := c.Node.Cluster, c.Node
+	if replica := node.View().Self().Primary != ""; replica || cl.Formed() && !c.holdsKeys() {
+		c.changing(func() error {
+			err := cl.Reset(hard)
+			if err == nil && replica {
+				err = node.empty()
+			}
+			return err
+		})
+		return
+	}
 	c.holding(nil, func() {
 		if c.holdsKeys() {
 			c.Out.Error("ERR CLUSTER RESET can't be called with master nodes containing keys")
@@ -417,7 +428,7 @@ func clusterInfo(c *Ctx) {
 		}
 	}
 	state := "fail"
-	if view.Up() {
+	if self := view.Self(); view.Up() && (len(self.Slots) == 0 || c.Node.Serving()) {
 		state = "ok"
 	}
 	sent, received := c.Node.Cluster.Traffic()

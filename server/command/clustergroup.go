@@ -82,3 +82,30 @@ func (c *Ctx) changing(change func() error) {
 func (c *Command) ShowsCluster() bool {
 	return strings.HasPrefix(c.Name, "cluster|") && c.Flags&Slow == 0
 }
+
+// emptyTimeout bounds how long a replica that was reset may take to become a primary.
+const emptyTimeout = 10 * time.Second
+
+// empty deletes the data of a node that was a replica, as soon as it follows nobody any more.
+func (n *Node) empty() error {
+	ctx, cancel := context.WithTimeout(n.ctx, emptyTimeout)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for n.CurrentStore().Following() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	n.Enter()
+	defer n.Leave()
+	txn := n.Store.NewTxn()
+	defer txn.Discard()
+	txn.LockWorld()
+	if err := txn.FlushAll(); err != nil {
+		return err
+	}
+	return txn.Commit()
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/replication"
+	"github.com/cairndb/cairn/server/config"
 	"github.com/cairndb/cairn/server/resp"
 )
 
@@ -71,7 +72,7 @@ func (r *Replication) ReplicaOf(host string, port int) error {
 	if err := r.Manager.ReplicaOf(host, port); err != nil {
 		return err
 	}
-	r.node.Logger.Info("this node is a replica now", "primary", net.JoinHostPort(host, strconv.Itoa(port)))
+	r.node.Logger.Log(context.Background(), config.LevelNotice, "this node is a replica now", "primary", net.JoinHostPort(host, strconv.Itoa(port)))
 	return nil
 }
 
@@ -80,7 +81,7 @@ func (r *Replication) NoOne() error {
 	if err := r.Manager.NoOne(); err != nil {
 		return err
 	}
-	r.node.Logger.Info("this node is a primary now")
+	r.node.Logger.Log(context.Background(), config.LevelNotice, "this node is a primary now")
 	return nil
 }
 

@@ -76,13 +76,14 @@ func waitAOF(c *Ctx) {
 		reply(c)
 		return
 	}
+	errands := &c.Node.errands
 	c.Await(func(ctx context.Context) {
 		ctx, cancel := withTimeout(ctx, limit)
 		defer cancel()
 		synced := make(chan error, 1)
-		c.Node.errands.Add(1)
+		errands.Add(1)
 		go func() {
-			defer c.Node.errands.Done()
+			defer errands.Done()
 			synced <- store.Log().Sync()
 		}()
 		if local > 0 {
