@@ -182,8 +182,8 @@ func (a *assessment) checkState() {
 	}
 }
 
-// checkGroup gathers what the members of the group say. A cluster has none before its first replica is configured or when it
-// is Redis's.
+// checkGroup gathers what the members of the group say. There is none before the cluster's slots are covered, and none in
+// Redis's.
 func (a *assessment) checkGroup() {
 	voters := a.base.number("cluster_group_voters")
 	if voters < 0 {
