@@ -321,6 +321,9 @@ func clusterReplicas(c *Ctx) {
 }
 
 func clusterReplicate(c *Ctx) {
+	if c.refusedInExec() {
+		return
+	}
 	n := c.known(2)
 	switch {
 	case n == nil:
@@ -337,6 +340,9 @@ func clusterReplicate(c *Ctx) {
 }
 
 func clusterFailover(c *Ctx) {
+	if c.refusedInExec() {
+		return
+	}
 	if len(c.Args) > 3 {
 		c.unknownSubcommand()
 		return

@@ -67,6 +67,14 @@ func (r clusterRole) Quiesce(until time.Time) (end uint64, everything, resume fu
 	return r.node.Store.End(), func() { clients.Pause(until, false) }, clients.Unpause
 }
 
+// refusedInExec refuses a change of role inside EXEC: it waits until the store is used by nobody, EXEC included.
+func (c *Ctx) refusedInExec() bool {
+	if c.Txn != nil {
+		c.Out.Error("ERR A node's role can't be changed inside MULTI")
+	}
+	return c.Txn != nil
+}
+
 // changing answers a change that may wait for other nodes.
 func (c *Ctx) changing(change func() error) {
 	if c.Txn != nil { // in EXEC

@@ -95,6 +95,11 @@ var intendedDifferences = []intended{
 		Why:  "What is acknowledged is in the log already, within `appendfsync`.",
 	},
 	{
+		Name: "CLUSTER REPLICATE, FAILOVER",
+		What: "They are refused inside `MULTI`.",
+		Why:  "A change of role waits until no command uses the store, `EXEC` included.",
+	},
+	{
 		Name: "DEBUG",
 		What: "`DEBUG` has `SLEEP` (stops its own connection only), `SET-ACTIVE-EXPIRE`, `DIGEST-VALUE`, `ERROR`, `PROTOCOL` and `HELP`; everything else is an unknown subcommand.",
 		Why:  "The others look into structures that do not exist here, or crash the server on purpose.",
