@@ -35,7 +35,6 @@ type Store struct {
 	// following: another node's log is the only source of changes; applier applies it.
 	following   atomic.Bool
 	applier     applier
-	reached     Offset // when the store was opened: see reachedOffset
 	checkpoints atomic.Uint64
 
 	counters counters
