@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairndb/cairn/cluster/slotmap"
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 // member is a node of a test's cluster; it can be stopped and started again.
@@ -51,19 +52,6 @@ func (m *member) stop() {
 	}
 }
 
-// eventually polls until the condition holds.
-func eventually(t *testing.T, what string, limit time.Duration, ok func() bool) time.Duration {
-	t.Helper()
-	begin := time.Now()
-	for !ok() {
-		if time.Since(begin) > limit {
-			t.Fatalf("not within %v: %s", limit, what)
-		}
-		time.Sleep(5 * time.Millisecond) // the pause of the poll
-	}
-	return time.Since(begin)
-}
-
 // form makes a cluster as redis-cli --cluster create does.
 func form(t *testing.T, n int, timeout time.Duration) ([]*member, *world) {
 	t.Helper()
@@ -99,7 +87,7 @@ func join(t *testing.T, members []*member) time.Duration {
 // settled waits until all members agree and are up.
 func settled(t *testing.T, members []*member) time.Duration {
 	t.Helper()
-	return eventually(t, "all agree and are up", time.Minute, func() bool {
+	return poll.Within(t, "all agree and are up", time.Minute, func() bool {
 		for _, m := range members {
 			if !m.View().Up() || m.signature() != members[0].signature() || !m.reaches(len(members)) {
 				return false

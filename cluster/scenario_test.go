@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cairndb/cairn/cluster/slotmap"
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 const short = time.Second // node timeout in tests
@@ -32,11 +33,11 @@ func TestSixNodesLoseTwo(t *testing.T) {
 	members, w := form(t, 6, 2*short)
 	lost, rest := members[:2], members[2:]
 	w.split(1, lost...)
-	took := eventually(t, "the majority agrees that both have failed", 40*time.Second, everyone(rest, func(m *member) bool {
+	took := poll.Within(t, "the majority agrees that both have failed", 40*time.Second, everyone(rest, func(m *member) bool {
 		return m.failed(lost[0].id()) && m.failed(lost[1].id()) && !m.View().Up()
 	}))
 	t.Logf("four of six agree on two failures after %v", took)
-	eventually(t, "the minority goes down without calling anyone failed", 40*time.Second, everyone(lost, func(m *member) bool {
+	poll.Within(t, "the minority goes down without calling anyone failed", 40*time.Second, everyone(lost, func(m *member) bool {
 		n := m.sees(rest[0].id())
 		return !m.View().Up() && n.Suspected && !n.Fail
 	}))
@@ -53,7 +54,7 @@ func TestKillAndRestart(t *testing.T) {
 	before, epoch := members[1].signature(), members[2].View().Self().Epoch
 	victim := members[2].id()
 	members[2].stop()
-	took := eventually(t, "the failure is agreed on", 40*time.Second, everyone(members[:2], func(m *member) bool {
+	took := poll.Within(t, "the failure is agreed on", 40*time.Second, everyone(members[:2], func(m *member) bool {
 		return m.failed(victim) && !m.View().Up()
 	}))
 	t.Logf("failure agreed on after %v with a node timeout of %v", took, short)
@@ -130,14 +131,14 @@ func TestForget(t *testing.T) {
 	}
 	// The forgotten node still knows the others and goes on speaking to them.
 	deadline := time.Now().Add(time.Second)
-	eventually(t, "time passes", 2*time.Second, func() bool { return time.Now().After(deadline) })
+	poll.Within(t, "time passes", 2*time.Second, func() bool { return time.Now().After(deadline) })
 	for _, m := range rest {
 		if m.sees(gone.id()) != nil {
 			t.Error("the forgotten node is back")
 		}
 	}
 	gone.Meet("127.0.0.1", 7000, rest[0].BusPort())
-	eventually(t, "a meeting ends the ban", 20*time.Second, func() bool { return rest[0].sees(gone.id()) != nil })
+	poll.Within(t, "a meeting ends the ban", 20*time.Second, func() bool { return rest[0].sees(gone.id()) != nil })
 }
 
 func TestReset(t *testing.T) {
@@ -151,7 +152,7 @@ func TestReset(t *testing.T) {
 	if v := m.View(); v.Self().ID != id || len(v.Nodes()) != 1 || v.Assigned() != 0 || v.Up() || v.Self().Epoch != epoch {
 		t.Errorf("after a soft reset: %v", v.Self())
 	}
-	eventually(t, "the others see its slots go", 40*time.Second, everyone(members[1:], func(m *member) bool {
+	poll.Within(t, "the others see its slots go", 40*time.Second, everyone(members[1:], func(m *member) bool {
 		return m.View().Owner(0) == nil && !m.View().Up()
 	}))
 	if err := m.Reset(true); err != nil {
@@ -166,7 +167,7 @@ func TestReset(t *testing.T) {
 		}
 	}
 	m.Meet("127.0.0.1", 7000, members[1].BusPort())
-	eventually(t, "they know each other", 20*time.Second, func() bool { return len(m.Nodes()) == 3 })
+	poll.Within(t, "they know each other", 20*time.Second, func() bool { return len(m.Nodes()) == 3 })
 	if err := m.AddSlots(set(0, 5460)); err != nil {
 		t.Fatal(err)
 	}
@@ -185,8 +186,8 @@ func TestReusedAddress(t *testing.T) {
 	stranger := start(t, o)
 	other := start(t, options(t, short)) // the stranger has a cluster of its own
 	stranger.Meet("127.0.0.1", 7000, other.BusPort())
-	eventually(t, "the strangers meet", 20*time.Second, func() bool { return len(other.Nodes()) == 2 })
-	eventually(t, "the old node has failed", 40*time.Second, func() bool { return members[0].failed(id) })
+	poll.Within(t, "the strangers meet", 20*time.Second, func() bool { return len(other.Nodes()) == 2 })
+	poll.Within(t, "the old node has failed", 40*time.Second, func() bool { return members[0].failed(id) })
 	for _, m := range members[:2] {
 		if len(m.Nodes()) != 3 || m.sees(stranger.id()) != nil {
 			t.Error("the clusters have merged")
@@ -211,7 +212,7 @@ func TestSecrets(t *testing.T) {
 	for _, m := range members[1:] {
 		m.Meet("127.0.0.1", 7000, members[0].BusPort())
 	}
-	eventually(t, "those with the same secret meet", 20*time.Second, func() bool {
+	poll.Within(t, "those with the same secret meet", 20*time.Second, func() bool {
 		return members[0].reaches(2) && members[1].reaches(2)
 	})
 	for _, m := range members[2:] {
@@ -239,7 +240,7 @@ func TestEpochCollision(t *testing.T) {
 	for _, m := range members[1:] {
 		m.Meet("127.0.0.1", 7000, members[0].BusPort())
 	}
-	eventually(t, "all epochs differ", 30*time.Second, func() bool {
+	poll.Within(t, "all epochs differ", 30*time.Second, func() bool {
 		seen := make(map[uint64]bool)
 		for _, n := range members[0].Nodes() {
 			seen[n.Epoch] = true
@@ -273,7 +274,7 @@ func TestSlotMoves(t *testing.T) {
 		t.Error("not given at once")
 	}
 	settled(t, members)
-	eventually(t, "c hears of b's new epoch", 20*time.Second, func() bool { return c.View().CurrentEpoch() == 4 })
+	poll.Within(t, "c hears of b's new epoch", 20*time.Second, func() bool { return c.View().CurrentEpoch() == 4 })
 
 	// fix: c takes slot 8 from a, which does not know.
 	must(c.DelSlots(set(8, 8)), c.AddSlots(set(8, 8)), c.Stable(8))
@@ -285,7 +286,7 @@ func TestSlotMoves(t *testing.T) {
 	if !bumped {
 		t.Error("the greatest epoch was another's")
 	}
-	eventually(t, "slot 8 is taken", 40*time.Second, everyone(members, func(m *member) bool {
+	poll.Within(t, "slot 8 is taken", 40*time.Second, everyone(members, func(m *member) bool {
 		o := m.View().Owner(8)
 		return o != nil && o.ID == c.id()
 	}))
@@ -293,7 +294,7 @@ func TestSlotMoves(t *testing.T) {
 
 	// Given up by its owner only: free everywhere.
 	must(a.DelSlots(set(9, 9)))
-	eventually(t, "slot 9 is free", 40*time.Second, everyone(members, func(m *member) bool {
+	poll.Within(t, "slot 9 is free", 40*time.Second, everyone(members, func(m *member) bool {
 		return m.View().Owner(9) == nil && !m.View().Up()
 	}))
 	must(b.AddSlots(set(9, 9)))
@@ -311,12 +312,12 @@ func TestConfigure(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the host name is known", 20*time.Second, func() bool {
+	poll.Within(t, "the host name is known", 20*time.Second, func() bool {
 		return members[1].View().Owner(0).Endpoint() == "cairn.example:7000"
 	})
 	settled(t, members)
 	members[2].stop()
-	eventually(t, "the new timeout counts", 30*time.Second, func() bool {
+	poll.Within(t, "the new timeout counts", 30*time.Second, func() bool {
 		return members[0].failed(members[2].id()) && !members[0].View().Up()
 	})
 	if v := members[0].View(); !v.ReadsWhenDown() {
@@ -326,7 +327,7 @@ func TestConfigure(t *testing.T) {
 	if err := members[0].Configure(s); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "up without full coverage", 20*time.Second, members[0].View().Up)
+	poll.Within(t, "up without full coverage", 20*time.Second, members[0].View().Up)
 	members[2].start()
 }
 

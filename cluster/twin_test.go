@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairndb/cairn/cluster/slotmap"
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 // logBuffer collects what a member logs.
@@ -78,14 +79,14 @@ func TestCopiedFolder(t *testing.T) {
 				t.Fatal("the copy has another ID")
 			}
 			served := false
-			eventually(t, "the copy withdraws", 20*time.Second, func() bool {
+			poll.Within(t, "the copy withdraws", 20*time.Second, func() bool {
 				served = served || twin.View().Up()
 				return log.has("ANOTHER PROCESS RUNS WITH THIS NODE'S ID")
 			})
 			if served || twin.View().Up() || twin.View().ReadsWhenDown() {
 				t.Error("the copy serves")
 			}
-			eventually(t, "the original says so", 20*time.Second, func() bool { return loud.has("goes on") })
+			poll.Within(t, "the original says so", 20*time.Second, func() bool { return loud.has("goes on") })
 			settled(t, members)
 			for _, m := range members {
 				if n := m.sees(original.id()); n.BusPort != original.BusPort() {
@@ -97,7 +98,7 @@ func TestCopiedFolder(t *testing.T) {
 				t.Fatal(err)
 			}
 			twin.Meet("127.0.0.1", 7000, original.BusPort())
-			eventually(t, "the copy is a node of its own", 20*time.Second, func() bool {
+			poll.Within(t, "the copy is a node of its own", 20*time.Second, func() bool {
 				return len(original.Nodes()) == 4 && twin.reaches(4)
 			})
 		})
@@ -144,17 +145,17 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	members, _ := form(t, 3, 4*short)
 	id := members[2].id()
-	eventually(t, "all are watched", 10*time.Second, func() bool {
+	poll.Within(t, "all are watched", 10*time.Second, func() bool {
 		members[0].mu.Lock()
 		defer members[0].mu.Unlock()
 		return len(members[0].mu.watches) == 2
 	})
 	members[2].stop()
-	took := eventually(t, "suspected", 2*time.Second, func() bool { return members[0].sees(id).Suspected })
+	took := poll.Within(t, "suspected", 2*time.Second, func() bool { return members[0].sees(id).Suspected })
 	if n := members[0].sees(id); n.Fail || n.Connected || !members[0].View().Up() {
 		t.Errorf("after %v: %v", took, n)
 	}
-	took += eventually(t, "failed", 20*time.Second, func() bool { return members[0].failed(id) })
+	took += poll.Within(t, "failed", 20*time.Second, func() bool { return members[0].failed(id) })
 	if took < 4*short-200*time.Millisecond || took > 5*short {
 		t.Errorf("failed after %v", took)
 	}

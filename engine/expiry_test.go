@@ -7,6 +7,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 // TestExpirySkipsDamagedRecord has a record that does not decode between two that expire in the same slot.
@@ -38,13 +39,7 @@ func TestExpirySkipsDamagedRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.SetActiveExpire(true)
-	deadline := time.Now().Add(10 * time.Second)
-	for s.Stats().ExpiredKeys < 2 {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d keys have expired", s.Stats().ExpiredKeys)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	poll.Until(t, "the other two expire", func() bool { return s.Stats().ExpiredKeys == 2 })
 	if n := s.Stats().CorruptRecords; n != 1 {
 		t.Errorf("%d corrupt records counted", n)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/cairndb/cairn/engine/keys"
 	wal "github.com/cairndb/cairn/engine/log"
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 // faults makes chosen operations of a file system fail while it is on.
@@ -130,7 +131,7 @@ func TestLogDiskFull(t *testing.T) {
 		t.Errorf("TryAdmitWrite: %v", err)
 	}
 	f.on.Store(false)
-	waitFor(t, "the log to recover", func() bool { return setOne(s, "after", "1") == nil })
+	poll.Until(t, "the log to recover", func() bool { return setOne(s, "after", "1") == nil })
 	for name := range applied {
 		if _, ok := get(t, s, name); !ok {
 			t.Fatalf("%s was applied and is lost", name)
@@ -159,7 +160,7 @@ func TestStoreDiskFull(t *testing.T) {
 			f.on.Store(true)
 			done := make(chan error, 1)
 			go func() { done <- s.Flush(context.Background()) }()
-			waitFor(t, "writes to be refused", func() bool {
+			poll.Until(t, "writes to be refused", func() bool {
 				_, err := s.TryAdmitWrite()
 				return errors.Is(err, ErrReadOnly)
 			})
@@ -168,7 +169,7 @@ func TestStoreDiskFull(t *testing.T) {
 				if err := <-done; err != nil {
 					t.Fatal(err)
 				}
-				waitFor(t, "writes to be taken again", func() bool { ok, _ := s.TryAdmitWrite(); return ok })
+				poll.Until(t, "writes to be taken again", func() bool { ok, _ := s.TryAdmitWrite(); return ok })
 				mustSet(t, s, "after", "1")
 				wantKeys(t, s, 200)
 			} else if s.Err() == nil {
@@ -205,7 +206,7 @@ func TestBallastSavesManifest(t *testing.T) {
 		t.Fatalf("the store has failed: %v", s.Err())
 	}
 	f.on.Store(false)
-	waitFor(t, "the ballast to come back", func() bool {
+	poll.Until(t, "the ballast to come back", func() bool {
 		_, err := mem.Stat(mem.PathJoin("d", ballastFile))
 		return err == nil
 	})
@@ -230,12 +231,12 @@ func TestFreeSpaceGuard(t *testing.T) {
 		t.Fatal(err)
 	}
 	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 99 << 20, TotalBytes: 1 << 31})
-	waitFor(t, "the guard to notice", func() bool {
+	poll.Until(t, "the guard to notice", func() bool {
 		err := s.AdmitWrite(context.Background())
 		return errors.Is(err, ErrReadOnly) && errors.Is(err, ErrDiskFull)
 	})
 	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30, TotalBytes: 1 << 31})
-	waitFor(t, "writes to be taken again", func() bool { return s.AdmitWrite(context.Background()) == nil })
+	poll.Until(t, "writes to be taken again", func() bool { return s.AdmitWrite(context.Background()) == nil })
 	s.SetFreeSpaceReserve(2 << 30)
 	if err := s.AdmitWrite(context.Background()); !errors.Is(err, ErrDiskFull) {
 		t.Errorf("after raising the reserve: %v", err)

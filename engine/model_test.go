@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 // checkStore runs Check and fails the test on any problem.
@@ -405,7 +406,7 @@ func (mt *modelTest) settle() {
 	mt.clock.advance(time.Hour)
 	now := mt.clock.ms.Load()
 	maps.DeleteFunc(mt.m, func(_ modelKey, v modelValue) bool { return v.expireAt != 0 && v.expireAt < now })
-	waitFor(mt.t, "expiry and reclamation", func() bool {
+	poll.Until(mt.t, "expiry and reclamation", func() bool {
 		_, dirty := mt.s.dbs.Load().anyDirty()
 		expires := int64(0)
 		for db := range modelDBs {
@@ -414,18 +415,4 @@ func (mt *modelTest) settle() {
 		return !dirty && expires == 0 && mt.s.reclaims.len() == 0
 	})
 	mt.compareCounts(true)
-}
-
-// waitFor polls until the condition holds.
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.Now().Add(30 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out waiting for %s", what)
-		}
-		<-tick.C
-	}
 }

@@ -5,21 +5,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/tools/poll"
 )
-
-func waitUntil(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(what)
-		}
-	}
-}
 
 // inTxn runs fn with the slot of the names, which is one, locked.
 func inTxn(t *testing.T, s *Store, slot uint16, fn func(tx *Txn) error) {
@@ -59,8 +50,8 @@ func TestReclaimSkipsDamagedRecord(t *testing.T) {
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, "the other records are not removed", func() bool { return s.DBCounts(0).Keys == 1 })
-	waitUntil(t, "the damaged record is not counted", func() bool { return s.Stats().CorruptRecords > 0 })
+	poll.Until(t, "the other records are removed", func() bool { return s.DBCounts(0).Keys == 1 })
+	poll.Until(t, "the damaged record is counted", func() bool { return s.Stats().CorruptRecords > 0 })
 	if db, dirty := s.dbs.Load().anyDirty(); !dirty || db != 0 {
 		t.Error("the number of a database that is not empty is given free")
 	}
@@ -103,8 +94,8 @@ func TestReclaimSkipsDamagedValue(t *testing.T) {
 			return err
 		})
 	}
-	waitUntil(t, "the damaged value is not counted", func() bool { return s.Stats().CorruptRecords > 0 })
-	waitUntil(t, "the other values are not removed", func() bool { return s.reclaimed.Load() == 2 })
+	poll.Until(t, "the damaged value is counted", func() bool { return s.Stats().CorruptRecords > 0 })
+	poll.Until(t, "the other values are removed", func() bool { return s.reclaimed.Load() == 2 })
 	if dead, err := s.deadIDs(slot); err != nil || len(dead) != 1 {
 		t.Errorf("dead ids %v, %v", dead, err)
 	}

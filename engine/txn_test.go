@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 // TestTransfers moves amounts between accounts from several goroutines, some of which group
@@ -246,7 +247,7 @@ func TestExpiry(t *testing.T) {
 		t.Error("expiry is not paused")
 	}
 	clock.advance(2 * time.Minute)
-	waitFor(t, "the expirer", func() bool { return s.DBCounts(0).Keys == 0 })
+	poll.Until(t, "the expirer", func() bool { return s.DBCounts(0).Keys == 0 })
 	if got := s.Stats().ExpiredKeys; got != n {
 		t.Errorf("%d keys are counted as expired", got)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,13 +16,13 @@ import (
 	"github.com/cairndb/cairn/engine"
 	wal "github.com/cairndb/cairn/engine/log"
 	"github.com/cairndb/cairn/server/command"
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/wire"
 )
 
 // faultyLog makes operations on the log's files wait or fail.
 type faultyLog struct {
 	failWrites atomic.Bool
-	slow       atomic.Bool                   // syncs take a while
 	block      atomic.Pointer[chan struct{}] // syncs wait until it is closed
 	blocked    atomic.Int64
 }
@@ -32,9 +33,6 @@ func (f *faultyLog) MaybeError(op errorfs.Op) error {
 	}
 	switch op.Kind {
 	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
-		if f.slow.Load() {
-			time.Sleep(5 * time.Millisecond)
-		}
 		if ch := f.block.Load(); ch != nil {
 			f.blocked.Add(1)
 			<-*ch
@@ -50,6 +48,46 @@ func (f *faultyLog) MaybeError(op errorfs.Op) error {
 
 func (f *faultyLog) String() string { return "faulty log" }
 
+// hold makes syncs wait until release is called, or the test ends.
+func (f *faultyLog) hold(t *testing.T) (release func()) {
+	gate := make(chan struct{})
+	f.block.Store(&gate)
+	release = sync.OnceFunc(func() {
+		f.block.Store(nil)
+		close(gate)
+	})
+	t.Cleanup(release)
+	return release
+}
+
+// slowSync lets the sync of a write last so long that the log takes the disk for a slow one: the next sync is not the loop's.
+func (f *faultyLog) slowSync(t *testing.T, c *wire.Conn, write string) {
+	t.Helper()
+	release := f.hold(t)
+	c.Send(strings.Fields(write)...)
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	poll.Until(t, "a sync begins", func() bool { return f.blocked.Load() > 0 })
+	began := time.Now()
+	poll.Until(t, "the sync is slow", func() bool { return time.Since(began) > 5*time.Millisecond })
+	release()
+	if v, err := c.Receive(); err != nil || v.String() != "+OK" {
+		t.Fatalf("%v, %v", v, err)
+	}
+}
+
+// expectSilence fails when something arrives on one of the connections.
+func expectSilence(t *testing.T, what string, conns ...*wire.Conn) {
+	t.Helper()
+	for _, c := range conns {
+		_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if n, err := c.Conn.Read(make([]byte, 1)); n > 0 || err == nil {
+			t.Fatal(what)
+		}
+	}
+}
+
 // With appendfsync always, replies wait for the sync; meanwhile, on a disk that is slow, others are served, and one sync
 // answers all who wait.
 func TestRepliesWaitForTheSync(t *testing.T) {
@@ -61,33 +99,22 @@ func TestRepliesWaitForTheSync(t *testing.T) {
 		}
 		srv := start(t, s)
 		a, b, c := srv.dial(), srv.dial(), srv.dial()
-		fault.slow.Store(true)
-		expect(t, a, "SET stable 1", "+OK")
-		gate := make(chan struct{})
-		fault.block.Store(&gate)
+		fault.slowSync(t, a, "SET stable 1")
+		release := fault.hold(t)
 		a.Send("SET", "k", "v")
 		a.Send("PING")
 		if err := a.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "no sync has begun", func() bool { return fault.blocked.Load() > 0 })
+		poll.Until(t, "a sync begins", func() bool { return fault.blocked.Load() > 0 })
 		expect(t, b, "GET stable", `$"1"`)
 		expect(t, b, "PING", "+PONG")
 		c.Send("GET", "k") // sees what is not durable, so it waits too
 		if err := c.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		for _, waiting := range []interface {
-			SetReadDeadline(time.Time) error
-			Read([]byte) (int, error)
-		}{a.Conn, c.Conn} {
-			_ = waiting.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-			if n, err := waiting.Read(make([]byte, 1)); n > 0 || err == nil {
-				t.Error("a reply came before the sync")
-			}
-		}
-		fault.block.Store(nil)
-		close(gate)
+		expectSilence(t, "a reply came before the sync", a, c)
+		release()
 		for _, want := range []string{"+OK", "+PONG"} {
 			if v, err := a.Receive(); err != nil || v.String() != want {
 				t.Errorf("%v, %v; want %s", v, err, want)
@@ -113,8 +140,7 @@ func TestRepliesWaitForASlowSync(t *testing.T) {
 		if err := srv.node.Store.Log().Sync(); err != nil {
 			t.Fatal(err)
 		}
-		gate := make(chan struct{})
-		fault.block.Store(&gate)
+		release := fault.hold(t)
 		send := func(line string) *wire.Conn {
 			c := srv.dial()
 			c.Send(strings.Fields(line)...)
@@ -123,19 +149,17 @@ func TestRepliesWaitForASlowSync(t *testing.T) {
 			}
 			return c
 		}
-		first := send("SET k 1") // answered at once, unless it takes so long that the sync is slow by then
-		eventually(t, "the sync is not slow", func() bool { return srv.node.Store.Stable() < srv.node.Store.End() })
-		write, read := send("SET l 1"), send("GET k")
-		for _, waiting := range []*wire.Conn{write, read} {
-			_ = waiting.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-			if n, err := waiting.Conn.Read(make([]byte, 1)); n > 0 || err == nil {
-				t.Error("a reply came although the sync hangs")
-			}
-		}
+		first := send("SET k 1")                                                        // answered at once, unless it takes so long that the sync is slow by then
+		poll.Until(t, "a sync begins", func() bool { return fault.blocked.Load() > 0 }) // so all is written
+		poll.Until(t, "the sync is slow", func() bool { return srv.node.Store.Stable() < srv.node.Store.End() })
+		end := srv.node.Store.End()
+		write := send("SET l 1")
+		poll.Until(t, "the write has run", func() bool { return srv.node.Store.End() > end })
+		read := send("GET l")
+		expectSilence(t, "a reply came although the sync hangs", write, read)
 		expect(t, c, "GET stable", `$"1"`)
-		eventually(t, "no delay is counted", func() bool { return srv.node.Store.Log().Stats().Delayed > 0 })
-		fault.block.Store(nil)
-		close(gate)
+		poll.Until(t, "the delay is counted", func() bool { return srv.node.Store.Log().Stats().Delayed > 0 })
+		release()
 		for conn, want := range map[*wire.Conn]string{first: "+OK", write: "+OK", read: `$"1"`} {
 			if v, err := conn.Receive(); err != nil || v.String() != want {
 				t.Errorf("%v, %v; want %s", v, err, want)
@@ -190,7 +214,7 @@ func TestShutdownDrains(t *testing.T) {
 		if err := errors.Join(slow.Flush(), c.Flush()); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the slow command has not arrived", func() bool { return srv.node.Stats.Reads.Load() >= 3 })
+		poll.Until(t, "the slow command arrives", func() bool { return srv.node.Stats.Reads.Load() >= 3 })
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := srv.Shutdown(ctx); err != nil {
@@ -213,7 +237,7 @@ func TestShutdownGivesUp(t *testing.T) {
 		expect(t, c, "SET big "+strings.Repeat("x", 1<<20), "+OK")
 		_, _ = c.Write([]byte(strings.Repeat("GET big\r\n", 64)))
 		// The +OK may be counted for a moment after it has been read here: only more than that is of the GETs, which have all arrived then.
-		eventually(t, "nothing waits", func() bool { return srv.outgoing.Load() > 1000 })
+		poll.Until(t, "replies wait", func() bool { return srv.outgoing.Load() > 1000 })
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
 		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -232,7 +256,7 @@ func TestShutdownInterrupts(t *testing.T) {
 		if err := slow.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the slow command does not run", func() bool { return runs(srv, "debug") })
+		poll.Until(t, "the slow command runs", func() bool { return runs(srv, "debug") })
 		expect(t, other, "SET before 1", "+OK")
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
@@ -266,15 +290,12 @@ func TestShutdownLeavesTheStuck(t *testing.T) {
 		srv := start(t, s)
 		c := srv.dial()
 		expect(t, c, "SET k v", "+OK")
-		gate := make(chan struct{})
-		fault.block.Store(&gate)
-		defer close(gate)
-		defer fault.block.Store(nil)
+		fault.hold(t)
 		c.Send("SAVE")
 		if err := c.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the save does not run", func() bool { return runs(srv, "save") && fault.blocked.Load() > 0 })
+		poll.Until(t, "the save runs", func() bool { return runs(srv, "save") && fault.blocked.Load() > 0 })
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
 		if err := srv.Shutdown(ctx); !errors.Is(err, ErrBusy) {
@@ -290,8 +311,7 @@ func TestRepliesBeforeASlowCommand(t *testing.T) {
 		s.store = func(o *engine.Options) { o.FS = errorfs.Wrap(vfs.NewMem(), fault) }
 		c := start(t, s).dial()
 		for _, slow := range [][]string{{"SAVE"}, {"DEBUG SLEEP 0", "SAVE"}, {"MULTI", "PING", "KEYS *", "EXEC", "SAVE"}} {
-			gate := make(chan struct{})
-			fault.block.Store(&gate)
+			release := fault.hold(t)
 			ahead := append([]string{"SET k v", "GET k"}, slow...)
 			for _, line := range append(ahead, "PING") {
 				c.Send(strings.Fields(line)...)
@@ -304,9 +324,8 @@ func TestRepliesBeforeASlowCommand(t *testing.T) {
 					t.Errorf("%s: %v, %v", line, v, err)
 				}
 			}
-			eventually(t, "the save does not wait", func() bool { return fault.blocked.Load() > 0 })
-			fault.block.Store(nil)
-			close(gate)
+			poll.Until(t, "the save waits", func() bool { return fault.blocked.Load() > 0 })
+			release()
 			for _, want := range []string{"+OK", "+PONG"} {
 				if v, err := c.Receive(); err != nil || v.String() != want {
 					t.Errorf("%v, %v; want %s", v, err, want)
@@ -325,10 +344,8 @@ func TestHandOverKeepsUnstableReplies(t *testing.T) {
 		o.SyncPolicy = wal.Always
 	}})
 	c := srv.dial()
-	fault.slow.Store(true) // else the loop syncs itself
-	expect(t, c, "SET stable 1", "+OK")
-	gate := make(chan struct{})
-	fault.block.Store(&gate)
+	fault.slowSync(t, c, "SET stable 1")
+	release := fault.hold(t)
 	for _, line := range []string{"GET stable", "SET k v", "PING", "DEBUG SLEEP 0"} {
 		c.Send(strings.Fields(line)...)
 	}
@@ -338,12 +355,8 @@ func TestHandOverKeepsUnstableReplies(t *testing.T) {
 	if v, err := c.Receive(); err != nil || v.String() != `$"1"` {
 		t.Errorf("%v, %v", v, err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	if n, err := c.Conn.Read(make([]byte, 1)); n > 0 || err == nil {
-		t.Error("a reply came before the sync")
-	}
-	fault.block.Store(nil)
-	close(gate)
+	expectSilence(t, "a reply came before the sync", c)
+	release()
 	for _, want := range []string{"+OK", "+PONG", "+OK"} {
 		if v, err := c.Receive(); err != nil || v.String() != want {
 			t.Errorf("%v, %v; want %s", v, err, want)

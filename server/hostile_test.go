@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cairndb/cairn/server/command"
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 	"github.com/cairndb/cairn/tools/wire"
 )
@@ -153,7 +154,7 @@ func TestPeerThatNeverReads(t *testing.T) {
 				}
 			}
 		}()
-		eventually(t, "nothing waits", func() bool { return srv.outgoing.Load() > 0 || s.portable })
+		poll.Until(t, "replies wait", func() bool { return srv.outgoing.Load() > 0 || s.portable })
 		for range 100 {
 			expect(t, other, "SET k v", "+OK")
 		}
@@ -162,7 +163,7 @@ func TestPeerThatNeverReads(t *testing.T) {
 		}
 		_ = c.Close()
 		<-sent
-		eventually(t, "the connection is still there", func() bool { return srv.node.Clients.Len() == 1 && srv.outgoing.Load() == 0 })
+		poll.Until(t, "the connection goes", func() bool { return srv.node.Clients.Len() == 1 && srv.outgoing.Load() == 0 })
 	})
 }
 
@@ -178,7 +179,7 @@ func TestOutputLimits(t *testing.T) {
 				if s.portable && name == "hard" {
 					return // there a reader that lags holds up its own requests, so that little waits
 				}
-				eventually(t, "the connection is still open", func() bool { return srv.node.Stats.ClientOutLimit.Load() == 1 })
+				poll.Until(t, "the connection is closed", func() bool { return srv.node.Stats.ClientOutLimit.Load() == 1 })
 				expect(t, other, "PING", "+PONG")
 			})
 		})
@@ -196,7 +197,7 @@ func TestMaxClients(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 		_ = a.Close()
-		eventually(t, "no place is free", func() bool { return srv.node.Clients.Len() == 1 })
+		poll.Until(t, "a place is free", func() bool { return srv.node.Clients.Len() == 1 })
 		expect(t, srv.dial(), "PING", "+PONG")
 	})
 }
@@ -274,7 +275,7 @@ func TestManyConnections(t *testing.T) {
 			expect(t, busy, "SET busy 1", "+OK")
 		}
 	}
-	eventually(t, "not all are connected", func() bool { return srv.node.Clients.Len() == n+1 })
+	poll.Until(t, "all are connected", func() bool { return srv.node.Clients.Len() == n+1 })
 	expect(t, busy, "GET busy", `$"1"`)
 	runtime.GC()
 	runtime.ReadMemStats(&after)
@@ -313,7 +314,7 @@ func TestOutputBudget(t *testing.T) {
 		c := srv.dial()
 		_, _ = c.Write(bytes.Repeat([]byte("GET big\r\n"), 8))
 	}
-	eventually(t, "nobody was closed", func() bool { return srv.node.Stats.ClientOutLimit.Load() > 0 })
+	poll.Until(t, "somebody is closed", func() bool { return srv.node.Stats.ClientOutLimit.Load() > 0 })
 	if n := srv.outgoing.Load(); n > outputBudget+32<<20 {
 		t.Errorf("%d bytes wait", n)
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/server/command"
 	"github.com/cairndb/cairn/server/config"
-	"github.com/cairndb/cairn/tools/testnode"
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/wire"
 )
 
@@ -100,13 +100,18 @@ func start(t testing.TB, s setup) *testServer {
 		go func() { ended <- srv.Serve() }()
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		if err := srv.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
 		}
-		if err := <-ended; !errors.Is(err, ErrClosed) {
-			t.Errorf("serve: %v", err)
+		select {
+		case err := <-ended:
+			if !errors.Is(err, ErrClosed) {
+				t.Errorf("serve: %v", err)
+			}
+		case <-ctx.Done():
+			t.Fatal("Serve does not return")
 		}
 		if n := srv.node.Clients.Len(); n != 0 {
 			t.Errorf("%d sessions are left", n)
@@ -164,16 +169,6 @@ var drivers = map[string]setup{
 	"loop":     {},
 	"loops":    {args: []string{"--io-threads", "3"}},
 	"portable": {portable: true},
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	testnode.Eventually(t, 10*time.Second, func() error {
-		if ok() {
-			return nil
-		}
-		return errors.New(what)
-	})
 }
 
 // readToEnd returns what the server sends until it closes the connection.
@@ -432,7 +427,7 @@ func TestClientKill(t *testing.T) {
 			expect(t, a, "CLIENT KILL ID "+strings.TrimPrefix(id, ":"), ":1")
 			readToEnd(t, b)
 		}
-		eventually(t, "the killed are still listed", func() bool { return srv.node.Clients.Len() == 1 })
+		poll.Until(t, "the killed are listed no more", func() bool { return srv.node.Clients.Len() == 1 })
 	})
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 // faults fails chosen operations with an error while it is on.
@@ -77,7 +79,7 @@ func TestRoomComesBackByItself(t *testing.T) {
 		t.Fatal("an old one opens without: ", err)
 	}
 	full.on.Store(false)
-	eventually(t, func() bool { return l.Err() == nil })
+	poll.Until(t, "the log recovers", func() bool { return l.Err() == nil })
 	appendN(t, l, 0, 1)
 }
 

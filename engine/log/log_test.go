@@ -15,6 +15,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/goleak"
+
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -329,19 +331,7 @@ func TestEverySecSyncsByItself(t *testing.T) {
 	t.Parallel()
 	l := openTest(t, newMem(t), Options{Policy: EverySec, SyncInterval: time.Millisecond})
 	appendN(t, l, 0, 10)
-	eventually(t, func() bool { return l.Synced() == l.End() })
-}
-
-// eventually polls until ok or fails.
-func eventually(t testing.TB, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatal("condition does not come true")
-		}
-		time.Sleep(time.Millisecond)
-	}
+	poll.Until(t, "all is synced", func() bool { return l.Synced() == l.End() })
 }
 
 // Many goroutines append, flush and wait at once: each gets its own record, in order, and one sync

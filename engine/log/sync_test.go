@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 // slowFS makes each sync of a file's data last as long as hold says.
@@ -47,7 +49,10 @@ func TestFlushStableSyncsOnQuickDisk(t *testing.T) {
 	if stable := flush(0); stable != l.End() {
 		t.Fatalf("stable up to %d of %d", stable, l.End())
 	}
-	slow := func() { time.Sleep(2 * quickSync) } // the disk
+	slow := func() {
+		began := time.Now()
+		poll.Until(t, "the disk is slow", func() bool { return time.Since(began) > quickSync })
+	}
 	fs.hold.Store(&slow)
 	if stable := flush(1); stable != l.End() {
 		t.Fatal("who meets the slow sync first waits for it")
@@ -80,7 +85,7 @@ func TestPrewrite(t *testing.T) {
 	for ; l.End() < 2000; n++ {
 		appendN(t, l, n, n+1)
 	}
-	eventually(t, func() bool { return size(nextName) == segmentHeaderSize+3000 })
+	poll.Until(t, "the next segment is written ahead", func() bool { return size(nextName) == segmentHeaderSize+3000 })
 	for ; l.End() < 4000; n++ {
 		appendN(t, l, n, n+1)
 	}
@@ -107,7 +112,7 @@ func TestSlowSyncHoldsBack(t *testing.T) {
 		t.Fatalf("stable up to %d of %d: %v", stable, l.End(), err)
 	}
 	<-entered
-	eventually(t, func() bool { return l.Stable() == 0 })
+	poll.Until(t, "the sync is slow", func() bool { return l.Stable() == 0 })
 	appendN(t, l, 1, 2)
 	if stable, err := l.FlushStable(); err != nil || stable != 0 {
 		t.Fatalf("stable up to %d while the sync hangs: %v", stable, err)

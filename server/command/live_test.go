@@ -17,6 +17,7 @@ import (
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/server"
 	"github.com/cairndb/cairn/server/config"
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/wire"
 )
 
@@ -105,15 +106,6 @@ func closed(t testing.TB, c *wire.Conn) {
 	}
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
 func TestKillClosesConnections(t *testing.T) {
 	t.Parallel()
 	l := startLive(t)
@@ -134,7 +126,7 @@ func TestKillClosesConnections(t *testing.T) {
 		victim = l.dial()
 		must(t, victim, "PING")
 	}
-	eventually(t, "six clients", func() bool { return strings.Count(must(t, me, "CLIENT", "LIST").Text, "\n") == 6 })
+	poll.Until(t, "six clients", func() bool { return strings.Count(must(t, me, "CLIENT", "LIST").Text, "\n") == 6 })
 	expect(t, me, ":6", "CLIENT", "KILL", "LADDR", l.addr, "SKIPME", "no")
 	closed(t, me)
 	closed(t, victim)
@@ -149,7 +141,7 @@ func TestPauseHoldsCommandsBack(t *testing.T) {
 	if err := errors.Join(writer.Send("SET", "k", "1"), writer.Flush()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a blocked client", func() bool { return strings.Contains(must(t, me, "INFO", "clients").Text, "blocked_clients:1\r\n") })
+	poll.Until(t, "a blocked client", func() bool { return strings.Contains(must(t, me, "INFO", "clients").Text, "blocked_clients:1\r\n") })
 	expect(t, me, `$"0"`, "GET", "k")
 	if list := must(t, me, "CLIENT", "LIST").Text; !strings.Contains(list, " flags=b ") {
 		t.Errorf("no blocked client in\n%s", list)
@@ -268,7 +260,7 @@ func TestClientListFields(t *testing.T) {
 	must(t, c, "SET", "k", "v")
 	other := l.dial()
 	line := ""
-	eventually(t, "the reply to be sent", func() bool {
+	poll.Until(t, "the reply to be sent", func() bool {
 		line = strings.TrimSpace(must(t, other, "CLIENT", "LIST", "ID", "1").Text)
 		return strings.Contains(line, " obl=0 ")
 	})

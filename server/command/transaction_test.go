@@ -4,7 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 func TestExecRunsTheQueue(t *testing.T) {
@@ -112,13 +113,13 @@ func TestWatchedKeyExpires(t *testing.T) {
 	c.expect("+OK", "SET", "soon", "1", "PX", "20")
 	c.expect("+OK", "WATCH", "soon")
 	c.expect("+OK", "MULTI")
-	waitFor(t, "the key to expire", func() bool { return connect(t, n).do("EXISTS", "soon").Int() == 0 })
+	poll.Until(t, "the key to expire", func() bool { return connect(t, n).do("EXISTS", "soon").Int() == 0 })
 	c.expect("*null", "EXEC")
 
 	// A key that was gone already when it was watched is no change, whether or not it is removed meanwhile.
 	c.expect("+OK", "WATCH", "soon")
 	n.Store.SetActiveExpire(true)
-	waitFor(t, "the key's removal", func() bool { return n.Store.DBCounts(0).Keys == 0 })
+	poll.Until(t, "the key's removal", func() bool { return n.Store.DBCounts(0).Keys == 0 })
 	c.expect("+OK", "MULTI")
 	c.expect("*[]", "EXEC")
 }
@@ -185,15 +186,5 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 	if !c.s.CloseAfterReply {
 		t.Errorf("%d bytes are watched", c.s.watchBytes)
-	}
-}
-
-// waitFor polls until ok.
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
 	}
 }
