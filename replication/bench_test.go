@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 // benchMegabytes is how much data a benchmark moves; CAIRN_BENCH_MB sets it.
@@ -74,7 +75,7 @@ func BenchmarkCatchUp(b *testing.B) {
 				r := newNode(b, "r", large64)
 				began := time.Now()
 				r.follow(a)
-				waitFor(b, "caught up", func() bool { return sameTail(a.m.Store(), r.m.Store()) })
+				poll.Until(b, "caught up", func() bool { return sameTail(a.m.Store(), r.m.Store()) })
 				took := time.Since(began).Seconds()
 				b.ReportMetric(float64(a.m.Store().End())/1e6/took, "MB/s")
 				b.ReportMetric(float64(writes)/took, "writes/s")
@@ -94,7 +95,7 @@ func BenchmarkFullSync(b *testing.B) {
 		r.start()
 		began := time.Now()
 		r.follow(a)
-		waitFor(b, "synced", func() bool { return sameTail(a.m.Store(), r.m.Store()) })
+		poll.Until(b, "synced", func() bool { return sameTail(a.m.Store(), r.m.Store()) })
 		took := time.Since(began).Seconds()
 		b.ReportMetric(float64(r.m.Status().Fetched)/1e6/took, "MB/s")
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 // TestReplicaLosesPower: again and again a replica's disk is what a power loss leaves of it, in full syncs, while it
@@ -29,7 +31,7 @@ func TestReplicaLosesPower(t *testing.T) {
 		}
 		if rng.IntN(2) == 0 {
 			at := a.m.Store().End()
-			waitFor(t, "b follows", func() bool { l := b.m.Status().Link; return l.Up && b.m.Store().End() >= at })
+			poll.Within(t, "b follows", patience, func() bool { l := b.m.Status().Link; return l.Up && b.m.Store().End() >= at })
 			a.put(next, next+50, 100)
 		}
 		crashed := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})

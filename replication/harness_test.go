@@ -20,6 +20,7 @@ import (
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
 	wal "github.com/cairndb/cairn/engine/log"
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -228,17 +229,6 @@ func (n *node) tryPut(from, to, size int) error {
 	return err
 }
 
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out: %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
-
 // converge waits until the nodes' logs end at the same offset, and compares everything.
 func converge(t testing.TB, first *node, others ...*node) {
 	t.Helper()
@@ -246,7 +236,7 @@ func converge(t testing.TB, first *node, others ...*node) {
 		t.Fatal(err)
 	}
 	for _, n := range others {
-		waitFor(t, n.name+" reaches "+first.name, func() bool {
+		poll.Until(t, n.name+" reaches "+first.name, func() bool {
 			return sameTail(first.m.Store(), n.m.Store())
 		})
 		want, _, err := first.m.Store().Digest(context.Background())

@@ -12,6 +12,7 @@ import (
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
 	wal "github.com/cairndb/cairn/engine/log"
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 // breaker is a connection that breaks, or changes a byte, after so many bytes were read.
@@ -187,7 +188,7 @@ func TestPrimaryRestartsInFullSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	compactions, since := int64(-1), time.Now()
-	waitFor(t, "the files stay as they are", func() bool {
+	poll.Within(t, "the files stay as they are", patience, func() bool {
 		st := a.m.Store().Stats()
 		if st.Compactions != compactions || st.CompactionsNow > 0 {
 			compactions, since = st.Compactions, time.Now()
@@ -198,7 +199,7 @@ func TestPrimaryRestartsInFullSync(t *testing.T) {
 	slow.SyncRate = 1 << 20
 	a.m.SetSettings(slow)
 	b.follow(a)
-	waitFor(t, "the sync is half-way", func() bool {
+	poll.Within(t, "the sync is half-way", patience, func() bool {
 		l := b.m.Status().Link
 		return l.Syncing && l.SyncTotal > 0 && l.SyncDone > l.SyncTotal/4
 	})
@@ -281,12 +282,12 @@ func TestStaleness(t *testing.T) {
 	}
 	b.follow(a)
 	a.put(0, 100, 10)
-	waitFor(t, "it is fresh", func() bool {
+	poll.Within(t, "it is fresh", patience, func() bool {
 		st := b.m.Status().Link
 		return st.Staleness >= 0 && st.Staleness < time.Second
 	})
 	a.kill()
-	waitFor(t, "it becomes stale", func() bool {
+	poll.Within(t, "it becomes stale", patience, func() bool {
 		st := b.m.Status().Link
 		return !st.Up && st.Staleness > 300*time.Millisecond && st.Down > 0
 	})

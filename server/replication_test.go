@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/server/resp"
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 	"github.com/cairndb/cairn/tools/wire"
 )
@@ -35,7 +36,7 @@ func follow(t testing.TB, r, p *testServer) {
 func caughtUp(t testing.TB, r, p *testServer) {
 	t.Helper()
 	end := p.Store().End()
-	eventually(t, "the replica is up and has everything", func() bool {
+	poll.Until(t, "the replica is up and has everything", func() bool {
 		up, _ := r.node.Replication.Link()
 		return up && r.Store().End() >= end
 	})
@@ -173,7 +174,7 @@ func TestWait(t *testing.T) {
 		if err := c.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "WAIT waits", func() bool { return strings.Contains(do(t, other, "CLIENT LIST"), "flags=b") })
+		poll.Until(t, "WAIT waits", func() bool { return strings.Contains(do(t, other, "CLIENT LIST"), "flags=b") })
 		gone := p.dial()
 		_ = gone.Send("WAIT", "5", "0")
 		if err := gone.Flush(); err != nil {
@@ -205,12 +206,12 @@ func TestMinReplicas(t *testing.T) {
 	expect(t, c, "SET k v", "-"+resp.ErrNoReplicas)
 	expect(t, c, "GET k", "$null")
 	follow(t, r, p)
-	eventually(t, "writes are taken", func() bool { return do(t, c, "SET k v") == "+OK" })
+	poll.Until(t, "writes are taken", func() bool { return do(t, c, "SET k v") == "+OK" })
 	if info := do(t, c, "INFO replication"); !strings.Contains(info, "min_slaves_good_slaves:1") {
 		t.Error(info)
 	}
 	expect(t, r.dial(), "REPLICAOF NO ONE", "+OK")
-	eventually(t, "writes are refused", func() bool { return do(t, c, "SET k v") == "-"+resp.ErrNoReplicas })
+	poll.Until(t, "writes are refused", func() bool { return do(t, c, "SET k v") == "-"+resp.ErrNoReplicas })
 }
 
 // TestStaleReplica: a replica without its primary refuses what the configuration says.
@@ -229,7 +230,7 @@ func TestStaleReplica(t *testing.T) {
 		t.Error(info)
 	}
 	expect(t, c, "CONFIG SET masterauth secret", "+OK")
-	eventually(t, "the link is up", func() bool { return do(t, c, "GET k") == "$null" })
+	poll.Until(t, "the link is up", func() bool { return do(t, c, "GET k") == "$null" })
 	if got := do(t, c, "REPLICAOF "+host+" "+port); got != "+OK Already connected to specified master" {
 		t.Error(got)
 	}
@@ -288,7 +289,7 @@ func TestReplicationSameAsRedis(t *testing.T) {
 			to, _ = pair(1)
 		}
 		expect(t, to, "REPLICAOF "+host+" "+port, "+OK")
-		eventually(t, "replica "+strconv.Itoa(i)+" is up", func() bool {
+		poll.Until(t, "replica "+strconv.Itoa(i)+" is up", func() bool {
 			return strings.Contains(do(t, to, "INFO replication"), "master_link_status:up")
 		})
 	}
