@@ -184,8 +184,22 @@ func (n *Node) Signal(s syscall.Signal) error {
 	return n.cmd.Process.Signal(s)
 }
 
-// Pause freezes the process, Resume lets it go on.
-func (n *Node) Pause() error { return n.Signal(syscall.SIGSTOP) }
+// Pause freezes the process, Resume lets it go on. When it returns the process stands still: the signal alone takes its time on a busy machine, and
+// meanwhile the process answers what it receives.
+func (n *Node) Pause() error {
+	if err := n.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), n.opts.ReadyTimeout)
+	defer cancel()
+	return poll(ctx, time.Millisecond, func() (bool, error) {
+		pid := n.PID()
+		if pid == 0 {
+			return false, ErrExited
+		}
+		return stopped(pid)
+	})
+}
 
 // Resume lets a paused process go on.
 func (n *Node) Resume() error { return n.Signal(syscall.SIGCONT) }

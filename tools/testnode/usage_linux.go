@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // clockTick is the unit of the times in /proc/PID/stat: USER_HZ is 100 on every Linux that Go runs on.
@@ -18,6 +20,13 @@ const clockTick = 10 * time.Millisecond
 // dieWithParent makes the kernel kill the process when this one ends, so that an aborted test leaves nothing behind.
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
+
+// stopped says whether all threads of a child process stand still.
+func stopped(pid int) (bool, error) {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return info.Signo != 0, err
 }
 
 // Usage reads the process's accounting from /proc.

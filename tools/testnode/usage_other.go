@@ -9,6 +9,9 @@ import (
 
 func dieWithParent(*exec.Cmd) {}
 
+// stopped cannot tell.
+func stopped(int) (bool, error) { return true, nil }
+
 // Usage is known on Linux only.
 func (n *Node) Usage() (Usage, error) { return Usage{}, errors.ErrUnsupported }
 
