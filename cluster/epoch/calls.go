@@ -214,6 +214,8 @@ func (d *decoder) offer(node slotmap.NodeID) Offer {
 	return Offer{Node: node, Willing: d.byte() == 1, Term: d.uvarint(), Offset: d.uvarint(), Priority: d.uvarint()}
 }
 
+var errSoon = errors.New("epoch: the voters have changed a moment ago")
+
 // answerLeave takes the caller, who is about to lose its log, out of the voters.
 func (g *Group) answerLeave(d *decoder) []byte {
 	node := d.id()
@@ -230,8 +232,13 @@ func (g *Group) answerLeave(d *decoder) []byte {
 		}
 		return g.elsewhere(m)
 	}
-	if err := m.raft.RemoveServer(raft.ServerID(node), 0, g.o.Election).Error(); err != nil {
-		return []byte{answerUnknown}
+	err := errSoon
+	g.paced(m, func() bool {
+		err = m.raft.RemoveServer(raft.ServerID(node), 0, g.o.Election).Error()
+		return true // also when the outcome is unknown
+	})
+	if err != nil {
+		return []byte{answerUnknown} // the caller asks again
 	}
 	return []byte{answerDone}
 }

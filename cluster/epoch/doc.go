@@ -30,7 +30,7 @@
 // A primary serves only inside a lease, which it renews every third of it at all voters directly; it counts when a majority has
 // promised. A voter's promise is: no other node gets this shard's lease for a full lease L from now. The voter refuses as long as
 // it has promised another node, unless that one has released its lease; it refuses whoever is not the primary in its own table; and it says
-// nothing at all for L after its start, because it has forgotten what it promised; only in the first life of its log there is nothing to forget.
+// nothing at all for L after its start, because it has forgotten what it promised; only in the first life of its log there is nothing to forget (Voter.Fresh).
 //
 // With the promise comes the index of the last entry in the voter's log. A renewal counts only when the holder's own
 // table has come that far. A leader begins its term with an empty grant, so the index never stays behind an entry that is in no table.
@@ -43,7 +43,8 @@
 //
 // Two leases of one shard at one time would need promises of two majorities. If these are of one set of voters, they
 // share a voter, which does not promise twice. The set changes by one voter at a time, so that the majorities of a set and of the next one
-// share a voter too; and a leader lets L pass between two changes, and before its first one, since all that was in its log is decided. So let an old lease stand on a majority M of
+// share a voter too; and a leader lets L pass between two changes, and before its first one, since all that was in its log is decided (pace). A voter that
+// has lost its log counts as two: it is taken out, and comes back later as a new one. So let an old lease stand on a majority M of
 // set i, and a new one on set i+2 or later. The entry of set i+1 was in the log of some voter of M more than L before set
 // i+2 could count. If that voter promised before it had the entry, the lease has ended by then. If after, it named an index that
 // the holder, who believed in set i, had not reached: the promise did not count.

@@ -107,7 +107,7 @@ func Open(o Options) (*Group, error) {
 	g.lease = newKeeper(g)
 	id, ok, err := loadIdentity(o.Dir)
 	if err == nil && ok {
-		err = g.enter(id)
+		err = g.reenter(id)
 	}
 	if err != nil {
 		g.cancel()
@@ -245,6 +245,15 @@ func (g *Group) enter(id identity) error {
 		return errors.Join(ErrClosed, m.close())
 	}
 	return removeOthers(g.o.Dir, id)
+}
+
+// reenter makes this node a member again. Without its folder it has lost its log, and is none until the leader invites it.
+func (g *Group) reenter(id identity) error {
+	if _, err := os.Stat(memberDir(g.o.Dir, id)); errors.Is(err, os.ErrNotExist) {
+		g.o.Logger.Warn("the log of this voter is gone; the group takes it in anew")
+		return nil
+	}
+	return g.enter(id)
 }
 
 // leaveMember stops the member, if there is one.

@@ -298,6 +298,14 @@ func TestALostLogIsNoVoter(t *testing.T) {
 	victim.kill()
 	victim.dir = t.TempDir()
 	victim.start()
+	c.eventually("it is taken out first", func() bool {
+		for _, n := range c.nodes {
+			if n != victim && !has(n.get().Table().Voters, victim.id) {
+				return true
+			}
+		}
+		return false
+	})
 	c.eventually("it comes back as another", func() bool {
 		m := victim.get().member()
 		return m != nil && m.id.incarnation != old.incarnation && m.follows(time.Second) && len(victim.get().Table().Voters) == 3

@@ -30,6 +30,9 @@ func (g *Group) Serving() bool {
 	return int64(g.o.Clock.Now()) < g.lease.until.Load()
 }
 
+// Leased says whether this node holds a lease under its present grant, or has held one that has ended.
+func (g *Group) Leased() bool { return g.lease.until.Load() != 0 }
+
 // LeaseLeft is how long this node may serve yet, 0 for not.
 func (g *Group) LeaseLeft() time.Duration {
 	return max(0, time.Duration(g.lease.until.Load())-g.o.Clock.Now())

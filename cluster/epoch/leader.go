@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cairndb/cairn/cluster/slotmap"
@@ -49,16 +50,10 @@ func (g *Group) replaceDead(m *member, running *running) {
 }
 
 // repair keeps the voters as planVoters wants them while this node leads, and gives way to another group if it has to.
-//
-// Between two changes lies a full lease, and after it has opened its term a leader waits as long: see "Why two primaries are
-// never inside leases".
 func (g *Group) repair() {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	var (
-		term  uint64
-		after time.Duration
-	)
+	told := uint64(0)
 	for {
 		select {
 		case <-ticker.C:
@@ -70,21 +65,61 @@ func (g *Group) repair() {
 			continue
 		}
 		g.shed(m)
-		now := g.o.Clock.Now()
-		opened := m.opened.Load()
-		switch {
-		case !m.isLeader() || opened != m.raft.CurrentTerm():
-			term = 0
-		case opened != term:
-			term, after = opened, now+g.o.Lease
-			g.o.Logger.Info("this node leads the group of epochs", "term", term)
-		default:
-			g.giveWay(m)
-			if now >= after && g.repairOne(m) {
-				after = g.o.Clock.Now() + g.o.Lease
-			}
+		term, ok := m.leads()
+		if !ok {
+			continue
 		}
+		if told != term {
+			told = term
+			g.o.Logger.Info("this node leads the group of epochs", "term", term)
+		}
+		g.giveWay(m)
+		g.paced(m, func() bool { return g.repairOne(m) })
 	}
+}
+
+// pace lets a full lease pass between two changes of the voters, and between the beginning of a leader's term and its first change: see "Why two primaries are
+// never inside leases".
+type pace struct {
+	mu    sync.Mutex
+	term  uint64
+	after time.Duration
+	busy  bool
+}
+
+// begin says whether the voters may be changed now. End has to follow.
+func (p *pace) begin(term uint64, now, lease time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.term != term {
+		p.term, p.after = term, now+lease
+	}
+	if p.busy || now < p.after {
+		return false
+	}
+	p.busy = true
+	return true
+}
+
+// end notes when the next change may come.
+func (p *pace) end(after time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy, p.after = false, max(p.after, after)
+}
+
+// paced runs change, which says whether the voters may have changed, if it is time for that; else it reports false.
+func (g *Group) paced(m *member, change func() bool) bool {
+	term, ok := m.leads()
+	if !ok || !m.pace.begin(term, g.o.Clock.Now(), g.o.Lease) {
+		return false
+	}
+	after := time.Duration(0)
+	if change() {
+		after = g.o.Clock.Now() + g.o.Lease
+	}
+	m.pace.end(after)
+	return true
 }
 
 // shed leaves a group that has given way, once this node follows the other.
@@ -140,7 +175,7 @@ func (g *Group) repairOne(m *member) bool {
 	for _, s := range servers {
 		if n := v.node(slotmap.NodeID(s.ID)); n != nil && n.Alive && n.ID != g.o.Self {
 			if inc, err := g.invite(n.ID, m.id); err == nil && raftAddress(n.ID, inc) != s.Address {
-				changes = slices.Insert(changes, 0, change{node: n.ID, reason: "lost its log"})
+				changes = slices.Insert(changes, 0, change{node: n.ID, reason: "lost its log"}) // with its new one it may come later: see Voter.Fresh
 			}
 		}
 	}

@@ -33,6 +33,10 @@ type Promise struct {
 // may run wrong by the rate r as long as 9/10 <= (1-r)/(1+r): 5 %.
 const servePart = 9
 
+// foundingPatience is for how long a group that was just formed replaces no primary that has not renewed yet: it may serve for a moment after it has
+// heard of the group.
+const foundingPatience = 5 * time.Second
+
 // maxLease bounds what a voter can be made to wait.
 const maxLease = time.Hour
 
@@ -180,8 +184,16 @@ func majority(n int) int {
 
 // Voter is a voter's side of all leases. It forgets everything with its process, and so says nothing for a full lease after its start.
 type Voter struct {
-	// Fresh: this is the first life of this voter, which has promised nothing that it could have forgotten, so it need not be silent first. It still
-	// agrees to no failover for a full lease: the first primaries serve before they hold a lease.
+	// Fresh: this is the first life of this voter's log, so it need not be silent first.
+	//
+	// What it could have forgotten is what the same node promised with an earlier log, which it lost or gave up. That is worth nothing any more: a
+	// log is never exchanged for another one in one step (repairOne). The voter with the old log is taken out of the set, and the one with the new log
+	// is in the next set but one at the earliest, and a lease of the old set does not last until that counts: see "Why two primaries are never inside leases".
+	// A log that has not come into the set yet has no table, by which nothing is promised. A folder that was deleted beside its identity is a
+	// log that was lost (Open), and a new generation (Recover) is never fresh, since its set follows upon none.
+	//
+	// It agrees to no failover for a full lease all the same, nor, of a primary that it has not heard of, for foundingPatience:
+	// the first primaries serve before they hold a lease.
 	Fresh bool
 	lease time.Duration
 	start time.Duration
@@ -224,7 +236,11 @@ func (v *Voter) Renew(now time.Duration, t *Table, index uint64, r Renewal) Prom
 	case h.node == r.Node && h.session == r.Session && r.Round < h.round:
 		return refused // overtaken by a later renewal or release
 	}
-	h.node, h.epoch, h.session, h.round, h.until = r.Node, r.Epoch, r.Session, r.Round, now+max(v.lease, r.Lease)
+	until := now + max(v.lease, r.Lease)
+	if h.node == r.Node {
+		until = max(until, h.until) // a promise is never shortened, however late this one comes to be made
+	}
+	h.node, h.epoch, h.session, h.round, h.until = r.Node, r.Epoch, r.Session, r.Round, until
 	v.held[r.Shard] = h
 	v.prune(now, t)
 	return Promise{Granted: true, Index: index}
@@ -243,7 +259,11 @@ func (v *Voter) Release(r Renewal) {
 // gets no new one for a full lease. Else the answer is how long to wait.
 func (v *Voter) Agree(now time.Duration, shard ShardID, epoch uint64) (wait time.Duration) {
 	h := v.held[shard]
-	if wait = max(v.start+v.lease, h.until) - now; wait > 0 {
+	since := v.start + v.lease
+	if v.Fresh && h.epoch != epoch {
+		since = v.start + max(v.lease, foundingPatience)
+	}
+	if wait = max(since, h.until) - now; wait > 0 {
 		return wait
 	}
 	h.deposed, h.refuse = epoch, now+v.lease

@@ -28,8 +28,9 @@ type member struct {
 	config  *raft.Config
 	snaps   raft.SnapshotStore
 
-	leads  chan bool
+	notes  chan bool     // from Raft, when this member becomes the leader or is it no more
 	opened atomic.Uint64 // the last term that this member opened as its leader
+	pace   pace
 	wg     sync.WaitGroup
 
 	voterMu sync.Mutex
@@ -74,10 +75,10 @@ func (m *member) start(o *Options, changed func()) (err error) {
 		// No pipelines: one whose answers stop coming (v1.8.0, pipelineSend) blocks replication to that peer, and Shutdown, for ever.
 		MaxRPCsInFlight: 1,
 	})
-	m.leads = make(chan bool, 1)
-	m.config.NotifyCh = m.leads
+	m.notes = make(chan bool, 1)
+	m.config.NotifyCh = m.notes
 	m.wg.Go(func() {
-		for range m.leads {
+		for range m.notes {
 			changed()
 		}
 	})
@@ -107,14 +108,20 @@ func (m *member) close() error {
 		m.net.CloseStreams()
 		errs = append(errs, m.net.Close())
 	}
-	if m.leads != nil {
-		close(m.leads)
+	if m.notes != nil {
+		close(m.notes)
 		m.wg.Wait()
 	}
 	return errors.Join(append(errs, m.log.Close(), m.meta.Close())...)
 }
 
 func (m *member) isLeader() bool { return m.raft.State() == raft.Leader }
+
+// leads is the term that this member leads and has opened.
+func (m *member) leads() (term uint64, ok bool) {
+	term = m.opened.Load()
+	return term, term != 0 && m.isLeader() && term == m.raft.CurrentTerm()
+}
 
 // open begins this leader's term, once: afterwards everything that was in its log before is decided, and is in its table.
 func (m *member) open(timeout time.Duration) {

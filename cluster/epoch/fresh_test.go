@@ -1,0 +1,97 @@
+package epoch
+
+import (
+	"testing"
+	"time"
+
+	"github.com/cairndb/cairn/cluster/slotmap"
+)
+
+// TestFreshVoter: a voter in its first life promises at once, but replaces no primary soon that it has not heard of; one that was
+// restarted says nothing for a lease.
+func TestFreshVoter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(1)
+	tab, lease := w.table(), w.lease
+	s := tab.Shard(sid(0))
+	renewal := Renewal{Cluster: tab.Cluster, Session: 1, Round: 1, Shard: s.ID, Node: s.Primary, Epoch: s.Epoch, Lease: lease}
+	fresh := NewVoter(lease, 0)
+	fresh.Fresh = true
+	if wait := fresh.Agree(2*lease, s.ID, s.Epoch); wait != foundingPatience-2*lease {
+		t.Errorf("a primary that was not heard of is replaced after %v more", wait)
+	}
+	if !fresh.Renew(0, tab, 1, renewal).Granted {
+		t.Error("a fresh voter is silent")
+	}
+	if wait := fresh.Agree(lease/2, s.ID, s.Epoch); wait != lease/2 {
+		t.Errorf("a primary that was heard of is replaced after %v more", wait)
+	}
+	if wait := fresh.Agree(lease, s.ID, s.Epoch); wait != 0 {
+		t.Errorf("a primary whose lease has ended is replaced after %v more", wait)
+	}
+	again := NewVoter(lease, 0)
+	if again.Renew(lease-1, tab, 1, renewal).Granted || again.Agree(lease-1, s.ID, s.Epoch) != 1 {
+		t.Error("a voter that has forgotten is not silent")
+	}
+	if !again.Renew(lease, tab, 1, renewal).Granted || again.Agree(2*lease, s.ID, s.Epoch) != 0 {
+		t.Error("a voter is silent for more than a lease")
+	}
+}
+
+// TestPromiseIsNotShortened: a renewal of the primary's last life that was read off the clock earlier, and is answered late, takes nothing back.
+func TestPromiseIsNotShortened(t *testing.T) {
+	t.Parallel()
+	w := newWorld(1)
+	tab, lease := w.table(), w.lease
+	s := tab.Shard(sid(0))
+	v := NewVoter(lease, -lease)
+	r := Renewal{Cluster: tab.Cluster, Session: 2, Round: 1, Shard: s.ID, Node: s.Primary, Epoch: s.Epoch, Lease: lease}
+	old := r
+	old.Session, old.Round = 1, 9
+	if !v.Renew(500*time.Millisecond, tab, 1, r).Granted || !v.Renew(0, tab, 1, old).Granted {
+		t.Fatal("refused")
+	}
+	if wait := v.Agree(lease, s.ID, s.Epoch); wait != 500*time.Millisecond {
+		t.Errorf("the promise goes on for %v", wait)
+	}
+}
+
+func TestPace(t *testing.T) {
+	t.Parallel()
+	var p pace
+	const lease = time.Second
+	at := func(term uint64, now time.Duration, want bool) {
+		t.Helper()
+		if got := p.begin(term, now, lease); got != want {
+			t.Errorf("term %d at %v: %v", term, now, got)
+		}
+	}
+	at(1, 0, false) // all that was in the leader's log has just been decided
+	at(1, lease, true)
+	at(1, 2*lease, false) // one is under way
+	p.end(3 * lease)
+	at(1, 3*lease-1, false)
+	at(2, 3*lease, false)
+	at(2, 4*lease, true)
+	p.end(0) // nothing was changed
+	at(2, 4*lease, true)
+}
+
+// TestDeletedLogIsLost: a member whose log was deleted beside its identity is none.
+func TestDeletedLogIsLost(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := storeIdentity(dir, identity{cluster: slotmap.NewNodeID(), incarnation: 7}); err != nil {
+		t.Fatal(err)
+	}
+	g, err := Open(Options{Dir: dir, Self: slotmap.NewNodeID(), Dialer: part{}, Lease: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.member() != nil {
+		t.Error("votes with an empty log under its old name")
+	}
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+}
