@@ -41,10 +41,11 @@ type Cluster struct {
 	lease time.Duration
 	group atomic.Pointer[epoch.Group]
 	repl  atomic.Pointer[Replicator]
-	// leading: this node has begun its term as a primary. fenced: it serves inside a lease only. Until replyUntil (CLOCK_BOOTTIME)
-	// replies may be sent of what was run before a hand-over.
+	// leading: this node has begun its term as a primary. fenced: it serves inside a lease only; until then it serves as a founder, up to
+	// foundingUntil if there is a group (CLOCK_BOOTTIME, 0 for none). Until replyUntil replies may be sent of what was run before a hand-over.
 	// relead: a hand-over has failed, and the term has to begin anew.
 	leading, fenced, relead atomic.Bool
+	foundingUntil           atomic.Int64
 	replyUntil              atomic.Int64
 	roleChanged             chan struct{}
 	gate                    gate
@@ -63,10 +64,9 @@ type Cluster struct {
 		turn    uint64
 		unsaved bool
 		// proposing: one of this node's own requests to the group is under way. covered is since when all slots are,
-		// offsetAt when the record's offset was brought up to date, learned when the first table came.
+		// offsetAt when the record's offset was brought up to date.
 		proposing         bool
 		covered, offsetAt int64
-		learned           time.Time
 	}
 	gossip atomic.Pointer[gossip.Gossip]
 	// life is held while the gossip is started or stopped.

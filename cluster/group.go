@@ -94,6 +94,7 @@ func (c *Cluster) resetGroup() error {
 		return err
 	}
 	c.fenced.Store(false)
+	c.foundingUntil.Store(0)
 	return os.RemoveAll(filepath.Clean(c.o.GroupDir))
 }
 
@@ -106,7 +107,7 @@ func (c *Cluster) learn(t *epoch.Table) {
 		return
 	}
 	if g == nil {
-		c.mu.learned = time.Now()
+		c.foundingUntil.Store(boottime() + int64(foundingGrace))
 	}
 	c.mu.table.learn(t, now())
 	c.show()

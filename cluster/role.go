@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cairndb/cairn/cluster/epoch"
 	"github.com/cairndb/cairn/cluster/slotmap"
 	"github.com/cairndb/cairn/replication"
 )
@@ -156,7 +157,7 @@ func (c *Cluster) did(r *roleState, want part, leads bool, err error) bool {
 func (c *Cluster) lead(r *roleState, rep Replicator, want part) bool {
 	g := c.group.Load()
 	fenced := c.fenced.Load()
-	if !fenced && g != nil && c.grants() != nil && (g.Serving() || c.sinceLearned() > foundingGrace) {
+	if !fenced && g != nil && c.grants() != nil && (g.Serving() || !c.founding(g)) {
 		c.fenced.Store(true)
 		fenced = true
 	}
@@ -226,13 +227,11 @@ func (c *Cluster) continues(epoch uint64) {
 	}
 }
 
-func (c *Cluster) sinceLearned() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.mu.learned.IsZero() {
-		return 0
-	}
-	return time.Since(c.mu.learned)
+// founding says whether a primary that has held no lease yet may serve: before there is a group, and for a moment afterwards. The clock is read each
+// time, and not left to the goroutine above: a process that was stopped meanwhile must not serve before that has run.
+func (c *Cluster) founding(g *epoch.Group) bool {
+	until := c.foundingUntil.Load()
+	return until == 0 || boottime() < until && (g == nil || !g.Leased())
 }
 
 // Serving says whether this node may serve the slots that it owns: before there is a group always, then inside its lease only.
@@ -241,11 +240,8 @@ func (c *Cluster) Serving() bool {
 	if !c.leading.Load() {
 		return false
 	}
-	if !c.fenced.Load() {
-		return true
-	}
 	g := c.group.Load()
-	return g != nil && g.Serving()
+	return g != nil && g.Serving() || !c.fenced.Load() && c.founding(g)
 }
 
 // MayReply says whether the reply of a command that was run as the slot's primary may still be sent. A lease that was given up for a hand-over

@@ -99,7 +99,9 @@ func (c *conn) committed() {
 // final makes all rendered replies final.
 func (c *conn) final() { c.group, c.unstable, c.leased = part{}, part{}, false }
 
-// mayReply says whether the rendered replies may be sent: see cluster.MayReply.
+// mayReply says whether the rendered replies may be sent: see cluster.MayReply. It is asked when they are committed and assured, right before the first write of
+// them: what they say has happened inside the lease then. What the socket does not take at once is sent later without a further look, as if it
+// had been on its way for longer.
 func (s *Server) mayReply(c *conn) bool {
 	if !c.leased {
 		return true

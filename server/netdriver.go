@@ -162,7 +162,11 @@ func (d *netDriver) process(c *conn) bool {
 		x := d.executors.Get().(*executor)
 		v := x.runStable(d.srv.node.Context(), c)
 		d.executors.Put(x)
-		if v == cut || !d.send(c) {
+		if v == cut || !d.srv.mayReply(c) {
+			return false
+		}
+		c.final()
+		if !d.send(c) {
 			return false
 		}
 		switch v {

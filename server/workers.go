@@ -92,7 +92,7 @@ func (w *workers) work() {
 // maxWarm bounds the requests that warm looks ahead.
 const maxWarm = 128
 
-// runStable runs the requests that the reader holds and waits until their replies may be sent.
+// runStable runs the requests that the reader holds and waits until nothing holds their replies back but the lease, which the driver looks at when it sends them.
 func (x *executor) runStable(ctx context.Context, c *conn) verdict {
 	x.enter()
 	v := x.run(c)
@@ -103,10 +103,6 @@ func (x *executor) runStable(ctx context.Context, c *conn) verdict {
 		c.fail(&c.unstable, text)
 		c.barrier = 0
 	}
-	if !x.srv.mayReply(c) {
-		v = cut
-	}
-	c.final()
 	return v
 }
 
