@@ -173,7 +173,7 @@ func (c *Cluster) lead(r *roleState, rep Replicator, want part) bool {
 	}
 	err := rep.NoOne()
 	if err == nil {
-		c.continues(max(want.epoch, 1))
+		c.continues(want)
 		c.leading.Store(true)
 		c.openGate()
 		if r.told && !r.leads {
@@ -189,7 +189,7 @@ func (c *Cluster) follow(r *roleState, rep Replicator, want part) bool {
 	if r.told && !r.leads && !r.part.halted && r.part.host == want.host && r.part.port == want.port {
 		r.part = want
 		if st := rep.Status(); st.Link != nil && st.Link.Up {
-			c.continues(want.epoch)
+			c.continues(want)
 		}
 		return true
 	}
@@ -217,12 +217,13 @@ func (c *Cluster) halt(r *roleState, rep Replicator, want part) bool {
 	return true
 }
 
-// continues notes the epoch of the primary whose log this node's continues.
-func (c *Cluster) continues(epoch uint64) {
+// continues notes that this node's log continues that of the primary which it was told to follow, or to be, unless that has changed meanwhile.
+func (c *Cluster) continues(p part) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.mu.table; t.follows != epoch {
-		t.follows = epoch
+	t := c.mu.table
+	if at := max(p.epoch, 1); t.follows != at && t.primaryOf(t.self) == p.primary && t.epochOf(t.me()) == p.epoch {
+		t.follows = at
 		_ = c.publish()
 	}
 }

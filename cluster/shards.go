@@ -51,6 +51,9 @@ func (t *table) assume() {
 		return
 	}
 	primary := t.primaryOf(t.self)
+	if me.Shard != s.ID && primary != "" {
+		t.follows = 0
+	}
 	if me.Shard != s.ID || me.Primary != primary || me.Epoch != s.Epoch {
 		me.Shard, me.Primary, me.Epoch = s.ID, primary, s.Epoch
 		t.touch()
@@ -112,8 +115,11 @@ func (t *table) replicate(id slotmap.NodeID) error {
 		return err
 	}
 	me := t.me()
-	if me.Primary != id {
-		me.Primary, me.Shard, me.Slots = id, t.shardID(t.peers[id]), nil
+	if shard := t.shardID(t.peers[id]); me.Primary != id {
+		if me.Shard != shard {
+			t.follows = 0
+		}
+		me.Primary, me.Shard, me.Slots = id, shard, nil
 		t.touch()
 	}
 	return nil

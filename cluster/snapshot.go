@@ -6,7 +6,7 @@ import "github.com/cairndb/cairn/cluster/slotmap"
 func (t *table) view() *View {
 	v := &View{
 		enabled: true, up: t.up.ok, readsWhenDown: t.set.AllowReadsWhenDown && !t.twins.lost,
-		assigned: t.owners.Assigned(), currentEpoch: t.currentEpoch,
+		assigned: t.owners.Assigned(), currentEpoch: t.currentEpoch, synced: t.follows != 0,
 	}
 	v.nodes = t.nodes()
 	index := make(map[slotmap.NodeID]uint16, len(v.nodes))

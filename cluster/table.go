@@ -31,7 +31,7 @@ type table struct {
 	// grants is the group's table: once it is formed, it alone decides about slots and roles.
 	grants *epoch.Table
 	// promised is the greatest epoch of a primary that this node, asked for its offer, will take nothing more from.
-	// follows is the epoch of the primary whose log this node's continues.
+	// follows is the epoch of the primary whose log this node's continues; 0: it has nothing of its shard's yet.
 	promised, follows uint64
 	// wish is the primary that CLUSTER REPLICATE named before there was a group. dropped: the group has taken this node out.
 	wish    slotmap.NodeID

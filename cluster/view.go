@@ -81,6 +81,7 @@ type View struct {
 	enabled       bool
 	up            bool
 	readsWhenDown bool
+	synced        bool // this node's data are, or were, its shard's
 	self          *Node
 	selfIndex     uint16
 	nodes         []*Node // ascending by ID
@@ -99,11 +100,14 @@ func (v *View) Enabled() bool { return v.enabled }
 // Owns says whether this node owns the slot.
 func (v *View) Owns(slot uint16) bool { return v.owner[slot%slotmap.Slots] == v.selfIndex }
 
-// Replicates says whether this node is a replica of a slot's owner.
+// Replicates says whether this node is a replica of a slot's owner, and has its data: not before its first sync is complete.
 func (v *View) Replicates(slot uint16) bool {
 	o := v.Owner(slot)
-	return o != nil && v.self.Primary == o.ID
+	return o != nil && v.synced && v.self.Primary == o.ID
 }
+
+// Synced says whether this node has, or had, its shard's data.
+func (v *View) Synced() bool { return v.synced }
 
 // Replicas are the known replicas of a node, ascending by ID.
 func (v *View) Replicas(id slotmap.NodeID) []*Node {
@@ -171,7 +175,7 @@ func (v *View) Assigned() int { return v.assigned }
 func (v *View) CurrentEpoch() uint64 { return v.currentEpoch }
 
 var standalone = func() *View {
-	v := &View{up: true, self: &Node{Myself: true}, selfIndex: 1, assigned: slotmap.Slots}
+	v := &View{up: true, synced: true, self: &Node{Myself: true}, selfIndex: 1, assigned: slotmap.Slots}
 	v.nodes = []*Node{v.self}
 	for i := range v.owner {
 		v.owner[i] = 1

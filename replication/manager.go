@@ -84,6 +84,8 @@ type Manager struct {
 	closed    bool
 	active    sync.WaitGroup // sessions
 
+	filling atomic.Bool
+
 	fullSyncs, partialOK, partialErr, rewinds atomic.Uint64
 	fetched, reused                           atomic.Uint64 // bytes of full syncs, as a replica
 }
@@ -148,6 +150,9 @@ func (m *Manager) GoodReplicas(maxLag time.Duration) (n int) {
 	return n
 }
 
+// Filling says whether the node, as a replica, is getting its first data: what it has is not the primary's data of any time that a client could have seen.
+func (m *Manager) Filling() bool { return m.filling.Load() }
+
 // Store is the store in use; it changes when it is replaced.
 func (m *Manager) Store() *engine.Store {
 	m.mu.Lock()
@@ -184,6 +189,7 @@ func (m *Manager) NoOne() error {
 	if err := m.Store().Promote(); err != nil {
 		return err
 	}
+	m.filling.Store(false)
 	return engine.DiscardIncoming(m.o.Dir, m.o.FS)
 }
 

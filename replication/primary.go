@@ -175,6 +175,9 @@ func (s *session) stream(ctx context.Context, from engine.Offset) error {
 	s.state.Store(int32(stateOnline))
 	s.m.acks.join(s)
 	defer s.m.acks.leave(s)
+	if err := s.sendPing(0); err != nil { // tells the replica how far it has to come
+		return err
+	}
 	grown := make(chan error, 1)
 	for {
 		more, err := s.sendLog(in)

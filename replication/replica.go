@@ -170,6 +170,9 @@ type linkConn struct {
 	ack      chan byte // flags of an acknowledgement asked for
 	pending  []byte    // the beginning of a record
 	need     int       // its size, 0 if not known
+	// goal is what the primary had when the stream began, as its first ping says; the link is up when that is applied.
+	goal   engine.Offset
+	pinged bool
 }
 
 func (c *linkConn) handshake() error {
@@ -285,9 +288,13 @@ func (c *linkConn) follow(ctx context.Context) error {
 	return err
 }
 
-// stream applies what comes until the connection breaks.
+// stream applies what comes until the connection breaks. Until all is there that the primary had at the beginning, this is a sync like the full one: the
+// link is not up, and a store that was empty serves nothing (Filling).
 func (c *linkConn) stream(ctx context.Context) error {
-	c.l.state.Store(int32(linkConnected))
+	c.l.state.Store(int32(linkSync))
+	if c.store.End() == 0 {
+		c.l.m.filling.Store(true)
+	}
 	for {
 		f, err := c.in.next()
 		if err != nil {
@@ -311,13 +318,25 @@ func (c *linkConn) stream(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		c.arrive()
 		if f.flags&^flagS2 != 0 {
 			c.askAck(f.flags)
 		}
 	}
 }
 
+// arrive takes the link for up when the stream has reached its goal.
+func (c *linkConn) arrive() {
+	if c.pinged && c.store.End() >= c.goal && linkState(c.l.state.Load()) == linkSync {
+		c.l.m.filling.Store(false)
+		c.l.state.Store(int32(linkConnected))
+	}
+}
+
 func (c *linkConn) notePing(end engine.Offset) {
+	if !c.pinged {
+		c.pinged, c.goal = true, end
+	}
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
 	c.l.fresh.ping(end, time.Now())
@@ -422,7 +441,13 @@ func (c *linkConn) sendAck() error {
 
 // rewind cuts the log where it parts from the primary's, or else asks for a full sync.
 func (c *linkConn) rewind(ctx context.Context, to engine.Offset) error {
-	err := c.l.m.replace(ctx, func(dir string, o engine.Options) error { return engine.Rewind(dir, to, o) })
+	err := c.l.m.replace(ctx, func(dir string, o engine.Options) error {
+		err := engine.Rewind(dir, to, o)
+		if err == nil && to == 0 {
+			c.l.m.filling.Store(true) // before the store is used again
+		}
+		return err
+	})
 	switch {
 	case err == nil:
 		c.l.m.notice("replication: the log was cut where it parts from the primary's", "offset", to)
@@ -475,5 +500,6 @@ func (c *linkConn) install(ctx context.Context) error {
 		return err
 	}
 	c.l.full, c.l.diverged = false, 0
+	c.l.m.filling.Store(false)
 	return errRetry
 }

@@ -186,7 +186,7 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 	}
 	defer x.txn.EndCommand()
 	view := x.node.View()
-	if redirect := routeView(view, c, n); redirect != "" {
+	if redirect := x.routeView(view, c, n); redirect != "" {
 		return x.redirect(c, cmd, redirect)
 	}
 	if v := x.fence(c, cmd, view, n); v != proceed {
@@ -259,7 +259,7 @@ func (x *executor) early(c *conn, cmd *command.Command, n *need) verdict {
 	if !n.write || !view.Enabled() {
 		return proceed
 	}
-	if redirect := routeView(view, c, n); redirect != "" {
+	if redirect := x.routeView(view, c, n); redirect != "" {
 		return x.redirect(c, cmd, redirect)
 	}
 	return x.fence(c, cmd, view, n)

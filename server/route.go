@@ -55,7 +55,7 @@ func (n *need) asked(c *conn) bool { return c.Asking || n.flags&command.Asking !
 // routeQueued routes a request inside MULTI, which is only queued. EXEC routes once more.
 func (x *executor) routeQueued(c *conn, n *need) (redirect string, v verdict) {
 	view := x.node.View()
-	if redirect = routeView(view, c, n); redirect != "" || !open(view, n) {
+	if redirect = x.routeView(view, c, n); redirect != "" || !open(view, n) {
 		return redirect, proceed
 	}
 	if !x.lock(n.slots, false) {
@@ -73,7 +73,7 @@ func (x *executor) routeQueued(c *conn, n *need) (redirect string, v verdict) {
 // several nodes have, and nobody reaches them here. (Redis answers MOVED, and redis-cli gives up.)
 func (x *executor) routeMigrate(c *conn, n *need) (redirect string) {
 	n.flags |= command.Asking
-	redirect = routeView(x.node.View(), c, n)
+	redirect = x.routeView(x.node.View(), c, n)
 	if strings.HasPrefix(redirect, moved) && x.store.SlotCounts(n.keys[0].slot).Keys > 0 {
 		return ""
 	}
@@ -120,7 +120,7 @@ func (x *executor) claimed(c *conn, n *need) <-chan struct{} {
 }
 
 // routeView is the part of routing that needs no look at the keys' records.
-func routeView(view *cluster.View, c *conn, n *need) (redirect string) {
+func (x *executor) routeView(view *cluster.View, c *conn, n *need) (redirect string) {
 	if !view.Enabled() || len(n.keys) == 0 {
 		return ""
 	}
@@ -145,7 +145,7 @@ func routeView(view *cluster.View, c *conn, n *need) (redirect string) {
 	switch {
 	case view.Owns(slot) || n.asked(c) && view.Importing(slot):
 		return ""
-	case c.ReadOnlyMode && n.flags&command.Write == 0 && view.Replicates(slot):
+	case c.ReadOnlyMode && n.flags&command.Write == 0 && view.Replicates(slot) && !x.node.Replication.Filling():
 		return ""
 	}
 	return moved + endpoint(slot, owner)

@@ -101,6 +101,9 @@ func (r *Replication) RefuseStale(cmd *Command) string {
 	if cmd.Flags&Stale != 0 || !r.node.Store.Following() {
 		return ""
 	}
+	if r.Filling() && r.node.Cluster == nil && cmd.Flags&Loading == 0 { // a cluster's replica redirects
+		return resp.ErrLoading
+	}
 	limit := r.node.Config.ReplicaMaxStaleness()
 	if limit == 0 && r.node.Config.ReplicaServeStaleData() {
 		return ""

@@ -46,7 +46,7 @@ func infoLink(n *Node, w *infoWriter, st *replication.Status) {
 	w.field("master_host", l.Host)
 	w.field("master_port", l.Port)
 	status := "down"
-	if l.Up {
+	if l.Up && n.View().Synced() { // only then reads are served, too
 		status = "up"
 	}
 	w.field("master_link_status", status)
