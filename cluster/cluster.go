@@ -49,6 +49,7 @@ type Cluster struct {
 	replyUntil              atomic.Int64
 	roleChanged             chan struct{}
 	gate                    gate
+	arrivals                arrivals
 	handing                 sync.Mutex // one hand-over at a time
 	started                 time.Time
 	withdrawn               atomic.Bool
@@ -67,6 +68,8 @@ type Cluster struct {
 		// offsetAt when the record's offset was brought up to date.
 		proposing         bool
 		covered, offsetAt int64
+		// deciding is where changes of claims wait.
+		deciding episode
 	}
 	gossip atomic.Pointer[gossip.Gossip]
 	// life is held while the gossip is started or stopped.
@@ -164,6 +167,7 @@ func (c *Cluster) restore(was *saved, now int64) *table {
 	// Versions go on from the clock; if that went back, reclaim corrects it.
 	self.Version = uint64(now)
 	t := newTable(self, c.o.Settings, now)
+	t.grouped = c.o.GroupDir != ""
 	if was != nil {
 		t.currentEpoch = max(t.currentEpoch, was.currentEpoch)
 		t.migrating, t.importing = was.migrating, was.importing
@@ -423,6 +427,7 @@ func (c *Cluster) tick() {
 	}
 	c.keepContact(at)
 	c.tend(at)
+	c.endDeciding()
 }
 
 // Configure changes the settings.

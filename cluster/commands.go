@@ -37,36 +37,55 @@ func (c *Cluster) apply(fn func(t *table, now int64) error) error {
 	return nil
 }
 
+// alone makes a change of claims that nobody else decides about.
+func (c *Cluster) alone(fn func(t *table, now int64) error) func() error {
+	return func() error { return c.change(unpledged(fn)) }
+}
+
 // AddSlots claims slots that nobody owns.
 func (c *Cluster) AddSlots(set *slotmap.Set) error {
-	if !c.Formed() {
-		return c.change(func(t *table, _ int64) error { return t.addSlots(set) })
-	}
-	view := c.View()
-	if view.self.Primary != "" {
-		return refuse("Slots can only be assigned to masters")
-	}
-	return c.grantSlots(set, view.self.ID, false)
+	return c.decide(
+		c.alone(func(t *table, _ int64) error { return t.addSlots(set) }),
+		func() error {
+			view := c.View()
+			if view.self.Primary != "" {
+				return refuse("Slots can only be assigned to masters")
+			}
+			return c.grantSlots(set, view.self.ID, false)
+		})
 }
 
 // DelSlots gives up claims; those of other nodes are disregarded here until heard again.
 func (c *Cluster) DelSlots(set *slotmap.Set) error {
-	if c.grants() == nil {
-		return c.change(func(t *table, now int64) error { return t.delSlots(set, now) })
-	}
-	return c.grantSlots(set, "", true)
+	return c.decide(
+		c.alone(func(t *table, now int64) error { return t.delSlots(set, now) }),
+		func() error { return c.grantSlots(set, "", true) })
 }
 
-// FlushSlots gives up all claims of this node.
-func (c *Cluster) FlushSlots() error {
-	if c.grants() == nil {
-		return c.change(func(t *table, _ int64) error { t.flushSlots(); return nil })
+// FlushSlots gives up all claims of this node, which must have no keys: see Assign for holding.
+func (c *Cluster) FlushSlots(holding func(func(keys int64) error) error) error {
+	empty := func(then func() error) func() error {
+		return func() error {
+			return holding(func(keys int64) error {
+				if keys > 0 {
+					return refuse("DB must be empty to perform CLUSTER FLUSHSLOTS.")
+				}
+				return then()
+			})
+		}
 	}
-	set := slotmap.SetOf(c.View().self.Slots)
-	if set.Len() == 0 {
-		return nil
-	}
-	return c.grantSlots(set, "", true)
+	return c.decide(
+		empty(c.alone(func(t *table, _ int64) error { t.flushSlots(); return nil })),
+		func() error {
+			if err := empty(func() error { return nil })(); err != nil {
+				return err
+			}
+			set := slotmap.SetOf(c.View().self.Slots)
+			if set.Len() == 0 {
+				return nil
+			}
+			return c.grantSlots(set, "", true)
+		})
 }
 
 // Migrate marks a slot as MIGRATING to a node.
@@ -86,14 +105,28 @@ func (c *Cluster) Stable(slot uint16) error {
 	return c.mark(noteStable(slot), func(t *table) error { t.stable(slot); return nil })
 }
 
-// Assign gives a slot to a node (SETSLOT NODE); keys is how many this node holds in it. That another node
-// has a slot may be on disk a little later: a node that starts hears of the newer claim before it serves.
-func (c *Cluster) Assign(slot uint16, to string, keys int64) error {
-	if c.grants() != nil {
-		return c.assign(slot, slotmap.NodeID(to), keys)
-	}
-	assign := func(t *table, now int64) error { return t.assign(slot, slotmap.NodeID(to), keys, now) }
-	if slotmap.NodeID(to) == c.View().self.ID {
+// Assign gives a slot to a node (SETSLOT NODE). holding runs what it is given while no command touches the slot, with the number of keys that this
+// node has in it. A grant is waited for without that: as long as the slot is marked, no further key can come into it here.
+func (c *Cluster) Assign(slot uint16, to string, holding func(func(keys int64) error) error) error {
+	id := slotmap.NodeID(to)
+	return c.decide(
+		func() error {
+			return holding(func(keys int64) error { return c.assignAlone(slot, id, keys) })
+		},
+		func() error {
+			var left int64
+			if err := holding(func(keys int64) error { left = keys; return nil }); err != nil {
+				return err
+			}
+			return c.assign(slot, id, left)
+		})
+}
+
+// assignAlone gives a slot to a node as long as that is for this node to say. That another node has it may be on disk a little
+// later: a node that starts hears of the newer claim before it serves.
+func (c *Cluster) assignAlone(slot uint16, to slotmap.NodeID, keys int64) error {
+	assign := unpledged(func(t *table, now int64) error { return t.assign(slot, to, keys, now) })
+	if to == c.View().self.ID {
 		return c.change(assign)
 	}
 	c.mu.Lock()
@@ -119,6 +152,9 @@ func (c *Cluster) assign(slot uint16, to slotmap.NodeID, keys int64) error {
 	case owner == self && to != self && keys != 0:
 		return refuse("Can't assign hashslot %d to a different node while I still hold keys for this hash slot.", slot)
 	case owner != to && (owner == self || to == self || owner == "" || importing):
+		if to == self {
+			defer c.arrivals.expect(slot)()
+		}
 		if err := c.grantSlots(slotmap.SetOf([]slotmap.Range{{First: slot, Last: slot}}), to, true); err != nil {
 			return err
 		}

@@ -110,6 +110,7 @@ func (c *Cluster) learn(t *epoch.Table) {
 		c.foundingUntil.Store(boottime() + int64(foundingGrace))
 	}
 	c.mu.table.learn(t, now())
+	c.endDeciding()
 	c.show()
 	c.wakeRole()
 }
@@ -272,6 +273,9 @@ func (c *Cluster) grantSlots(set *slotmap.Set, to slotmap.NodeID, released bool)
 			if err := c.catchUp(ctx, t); err != nil {
 				return err
 			}
+			if now := c.grants(); to != "" && now != nil && now.Owns(to, set) {
+				return nil // another node has asked for the same
+			}
 			continue
 		}
 		return err
@@ -293,34 +297,8 @@ func (c *Cluster) catchUp(ctx context.Context, t *epoch.Table) error {
 	return err
 }
 
-// settleIn waits, on a node that has met others who have a group, until that has given it a place: what it claimed by itself would not count.
-func (c *Cluster) settleIn() {
-	if c.group.Load() == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, proposeTimeout)
-	defer cancel()
-	tick := time.NewTicker(roleHaste)
-	defer tick.Stop()
-	for c.newcomer() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (c *Cluster) newcomer() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t := c.mu.table
-	return !t.dropped && (t.formed() && t.grants.ShardOf(t.self) == nil || !t.formed() && t.knowsGroup())
-}
-
 // Formed says whether there is a group that decides about slots and roles.
 func (c *Cluster) Formed() bool {
-	c.settleIn()
 	return c.grants() != nil
 }
 

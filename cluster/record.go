@@ -33,6 +33,8 @@ type record struct {
 	Group      slotmap.NodeID
 	Generation uint64
 	Granted    bool
+	// Pledged: Slots change no more until there is a group, which adopts them.
+	Pledged bool
 }
 
 func (r *record) claim() slotmap.Claim {
@@ -55,13 +57,19 @@ const (
 	maxState    = 8 << 20 // bytes; 1000 nodes with scattered slots need about half
 )
 
+// The flags of a record. Their numbers never change.
+const (
+	flagGranted byte = 1 << iota
+	flagPledged
+)
+
 // appendState appends the encoding that decodeState reads. Nodes of different
 // versions read each other's, so fields are only ever added, at the end of a record:
 //
 //	format(1) sender(20) currentEpoch(uvarint) n(uvarint) n × ( length(uvarint) record )
 //	record: claim (slotmap.AppendClaim) version(uvarint) shard(20) ip(string) hostname(string)
 //	        port(uvarint) busport(uvarint) n(uvarint) n × suspect(20) nonce(8, big endian)
-//	        primary(20) offset(uvarint) group(20) generation(uvarint) granted(1)
+//	        primary(20) offset(uvarint) group(20) generation(uvarint) flags(1)
 //	string: length(uvarint) bytes
 func appendState(b []byte, s *state) []byte {
 	b = append(b, stateFormat)
@@ -94,11 +102,14 @@ func appendRecord(b []byte, r *record) []byte {
 	b = binary.AppendUvarint(b, r.Offset)
 	b = r.Group.Append(b)
 	b = binary.AppendUvarint(b, r.Generation)
-	granted := byte(0)
+	flags := byte(0)
 	if r.Granted {
-		granted = 1
+		flags |= flagGranted
 	}
-	return append(b, granted)
+	if r.Pledged {
+		flags |= flagPledged
+	}
+	return append(b, flags)
 }
 
 func appendString(b []byte, s string) []byte {
@@ -223,7 +234,9 @@ func (d *decoder) record() (r record) {
 	}
 	if !d.bad && len(d.b) > 0 {
 		r.Primary, r.Offset = d.id(), d.uvarint()
-		r.Group, r.Generation, r.Granted = d.id(), d.uvarint(), d.byte() == 1
+		r.Group, r.Generation = d.id(), d.uvarint()
+		flags := d.byte()
+		r.Granted, r.Pledged = flags&flagGranted != 0, flags&flagPledged != 0
 	}
 	return r
 }

@@ -155,17 +155,16 @@ func (c *Cluster) did(r *roleState, want part, leads bool, err error) bool {
 }
 
 func (c *Cluster) lead(r *roleState, rep Replicator, want part) bool {
-	g := c.group.Load()
 	fenced := c.fenced.Load()
-	if !fenced && g != nil && c.grants() != nil && (g.Serving() || !c.founding(g)) {
+	if g := c.group.Load(); !fenced && g != nil && c.grants() != nil && (g.Serving() || !c.founding(g)) {
 		c.fenced.Store(true)
 		fenced = true
 	}
 	if r.told && r.leads && r.part.epoch == want.epoch {
 		c.openGate()
-		return !fenced || g.Serving()
+		return !fenced || c.leased()
 	}
-	if fenced && !g.Serving() {
+	if fenced && !c.leased() {
 		if r.told && !r.leads && !r.part.halted {
 			_ = c.did(r, part{halted: true}, false, rep.Halt())
 		}
@@ -243,6 +242,12 @@ func (c *Cluster) Serving() bool {
 	}
 	g := c.group.Load()
 	return g != nil && g.Serving() || !c.fenced.Load() && c.founding(g)
+}
+
+// leased says whether this node is inside its lease. It has none while it leaves its group.
+func (c *Cluster) leased() bool {
+	g := c.group.Load()
+	return g != nil && g.Serving()
 }
 
 // MayReply says whether the reply of a command that was run as the slot's primary may still be sent. A lease that was given up for a hand-over

@@ -140,7 +140,27 @@ func (t *table) mayReplicate(id slotmap.NodeID) error {
 	return nil
 }
 
-// founders are all shards as gossip knows them, for the group to adopt. ok is false while that is not all of them.
+// pledge says to all, once there is nothing left to claim, that this node changes its claims no more by itself: the group that is
+// about to be formed adopts what a record says, and what came after that would be lost with the keys that were moved for it.
+func (t *table) pledge() {
+	pledged := t.grouped && !t.formed() && len(t.peers) > 1 && t.owners.Assigned() == slots
+	if me := t.me(); me.Pledged != pledged {
+		me.Pledged = pledged
+		t.touch()
+	}
+}
+
+// undecided says whether it is about to be known who decides about slots: the group is being formed, or this node will have a place in it.
+func (t *table) undecided() bool {
+	switch {
+	case t.formed():
+		return !t.dropped && t.grants.ShardOf(t.self) == nil
+	default:
+		return t.me().Pledged || !t.dropped && t.grouped && t.knowsGroup()
+	}
+}
+
+// founders are all shards as gossip knows them, for the group to adopt. ok is false while that is not all of them, or one may still change.
 func (t *table) founders() (all []epoch.Founder, ok bool) {
 	if t.owners.Assigned() != slots {
 		return nil, false
@@ -148,7 +168,7 @@ func (t *table) founders() (all []epoch.Founder, ok bool) {
 	sets := t.owners.Sets()
 	for _, id := range t.ids() {
 		p := t.peers[id]
-		if p.stored || !p.answers && id != t.self || p.Shard == "" {
+		if p.stored || !p.answers && id != t.self || p.Shard == "" || !p.Pledged {
 			return nil, false
 		}
 		if p.Primary != "" && t.peers[p.Primary] != nil && t.peers[p.Primary].Primary == "" {

@@ -30,6 +30,8 @@ type table struct {
 	owners *slotmap.Map // the fold
 	// grants is the group's table: once it is formed, it alone decides about slots and roles.
 	grants *epoch.Table
+	// grouped: this node will have part in a group.
+	grouped bool
 	// promised is the greatest epoch of a primary that this node, asked for its offer, will take nothing more from.
 	// follows is the epoch of the primary whose log this node's continues; 0: it has nothing of its shard's yet.
 	promised, follows uint64
@@ -194,6 +196,7 @@ func (t *table) maxEpoch() uint64 {
 func (t *table) settle(now int64) {
 	t.fold(now)
 	t.yield(now)
+	t.pledge()
 }
 
 // tick lets time pass; it says whether anything that others see has changed.

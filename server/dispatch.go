@@ -187,7 +187,7 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 	defer x.txn.EndCommand()
 	view := x.node.View()
 	if redirect := x.routeView(view, c, n); redirect != "" {
-		return x.redirect(c, cmd, redirect)
+		return x.sendAway(c, cmd, n, redirect)
 	}
 	if v := x.fence(c, cmd, view, n); v != proceed {
 		return v
@@ -260,7 +260,7 @@ func (x *executor) early(c *conn, cmd *command.Command, n *need) verdict {
 		return proceed
 	}
 	if redirect := x.routeView(view, c, n); redirect != "" {
-		return x.redirect(c, cmd, redirect)
+		return x.sendAway(c, cmd, n, redirect)
 	}
 	return x.fence(c, cmd, view, n)
 }
@@ -323,7 +323,7 @@ func (x *executor) enqueue(c *conn, cmd *command.Command, args [][]byte) verdict
 		case v != proceed:
 			return v
 		case redirect != "":
-			return x.redirect(c, cmd, redirect)
+			return x.sendAway(c, cmd, &n, redirect)
 		}
 	}
 	if cmd.Flags&command.Write != 0 {
@@ -340,10 +340,15 @@ func (x *executor) enqueue(c *conn, cmd *command.Command, args [][]byte) verdict
 
 // exec runs a transaction under the locks of everything queued.
 func (x *executor) exec(c *conn, cmd *command.Command, args [][]byte) verdict {
-	queued := c.QueueNeeds(x.slots[:0])
+	queued := c.QueueNeeds(x.node, x.slots[:0])
 	if queued.Slow {
 		if v := x.beforeSlow(c); v != proceed {
 			return v
+		}
+	}
+	if queued.Claims {
+		if c.wait = x.node.Cluster.Undecided(); c.wait != nil {
+			return held
 		}
 	}
 	n := need{keys: x.keys[:0], slots: x.slots[:0]}

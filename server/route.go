@@ -178,6 +178,17 @@ func endpoint(slot uint16, n *cluster.Node) string {
 	return strconv.Itoa(int(slot)) + " " + n.Endpoint()
 }
 
+// sendAway answers a request that another node serves. If its slot is being granted to this one, it waits instead: the former owner may
+// know of the grant already, and would send it back.
+func (x *executor) sendAway(c *conn, cmd *command.Command, n *need, redirect string) verdict {
+	if strings.HasPrefix(redirect, moved) {
+		if c.wait = x.node.Cluster.Arriving(n.keys[0].slot); c.wait != nil {
+			return held
+		}
+	}
+	return x.redirect(c, cmd, redirect)
+}
+
 // redirect answers with what route returned.
 func (x *executor) redirect(c *conn, cmd *command.Command, text string) verdict {
 	x.node.Redirect(&c.Session, cmd, text)

@@ -66,6 +66,9 @@ func (g *Group) answerPropose(ctx context.Context, body []byte) []byte {
 	if m == nil || !m.isLeader() {
 		return g.elsewhere(m)
 	}
+	if r.Op == OpAdopt && (r.Table == nil || r.Table.Cluster != m.id.cluster) { // meant for a group that this node has left
+		return g.elsewhere(nil)
+	}
 	res, err := g.commit(ctx, m, r, body)
 	switch {
 	case errors.Is(err, raft.ErrNotLeader):

@@ -27,14 +27,13 @@ func (g *Group) Bootstrap(ctx context.Context, founders []Founder) error {
 	return g.adopt(ctx, m, t)
 }
 
-// adopt makes t the first table of the group that this node has just founded.
+// adopt makes t the first table of the group that this node has founded. Another of its voters may lead by now.
 func (g *Group) adopt(ctx context.Context, m *member, t *Table) error {
 	r := &Request{ID: NewRequestID(), Op: OpAdopt, Table: t, Seen: g.o.Seen()}
 	body := appendRequest(nil, r)
 	for {
-		if m.isLeader() {
-			res, err := g.commit(ctx, m, r, body)
-			if err == nil {
+		if lead := m.leader(); lead != "" {
+			if res, _, state := g.tryPropose(ctx, r, body, lead); state == tryDone {
 				return res.Err()
 			}
 		}

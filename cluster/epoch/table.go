@@ -189,6 +189,21 @@ func (t *Table) Expect(set *slotmap.Set) []SlotsAt {
 	return out
 }
 
+// Owns says whether all of the slots belong to the node's shard.
+func (t *Table) Owns(node slotmap.NodeID, set *slotmap.Set) bool {
+	s := t.ShardOf(node)
+	if s == nil {
+		return false
+	}
+	own := t.SlotsOf(s.ID)
+	for i := range set {
+		if set[i]&^own[i] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Founder is a shard as it was before there was a group, with the slots that its primary claims.
 type Founder struct {
 	Shard    ShardID
@@ -198,7 +213,8 @@ type Founder struct {
 	Slots    []slotmap.Range
 }
 
-// Form is the first table of a group: all claims decided between as gossip does (see slotmap).
+// Form is the first table of a group: all claims decided between as gossip does (see slotmap). A primary that has no epoch gets one: 0 is
+// nobody's grant.
 func Form(cluster slotmap.NodeID, founders []Founder) (*Table, error) {
 	t := empty()
 	t.Cluster = cluster
@@ -206,14 +222,20 @@ func Form(cluster slotmap.NodeID, founders []Founder) (*Table, error) {
 	claims := make([]slotmap.Claim, 0, len(founders))
 	number := make(map[slotmap.NodeID]uint32)
 	for _, f := range founders {
+		t.Epoch = max(t.Epoch, f.Epoch)
+	}
+	for _, f := range founders {
 		if t.Shard(f.Shard) != nil || f.Shard == "" || f.Primary == "" || number[f.Primary] != 0 {
 			return nil, refusal(Malformed)
 		}
 		members := append([]slotmap.NodeID{f.Primary}, f.Replicas...)
 		s := &Shard{ID: f.Shard, Primary: f.Primary, Epoch: f.Epoch, Members: sorted(members)}
+		if s.Epoch == 0 {
+			t.Epoch++
+			s.Epoch = t.Epoch
+		}
 		t.add(s)
 		number[f.Primary] = s.number
-		t.Epoch = max(t.Epoch, f.Epoch)
 		claims = append(claims, slotmap.Claim{Node: f.Primary, Epoch: f.Epoch, Slots: f.Slots})
 	}
 	m := slotmap.Fold(claims...)

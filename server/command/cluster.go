@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -14,11 +15,15 @@ import (
 
 // changed answers a change.
 func (c *Ctx) changed(err error) {
-	if err != nil {
+	var again cluster.TryAgain
+	switch {
+	case errors.As(err, &again):
+		c.Out.Error("TRYAGAIN " + err.Error())
+	case err != nil:
 		c.Out.Error("ERR " + err.Error())
-		return
+	default:
+		c.Out.OK()
 	}
-	c.Out.OK()
 }
 
 // slot parses args[i], or answers that it is no slot.
@@ -105,13 +110,8 @@ func clusterDelSlots(c *Ctx)      { c.pickSlots(true, c.Node.Cluster.DelSlots) }
 func clusterDelSlotsRange(c *Ctx) { c.pickRanges(true, c.Node.Cluster.DelSlots) }
 
 func clusterFlushSlots(c *Ctx) {
-	c.holding(nil, func() {
-		if c.holdsKeys() {
-			c.Out.Error("ERR DB must be empty to perform CLUSTER FLUSHSLOTS.")
-			return
-		}
-		c.changed(c.Node.Cluster.FlushSlots())
-	})
+	n, holding := c.Node, c.countingKeys(nil)
+	c.changing(func() error { return n.Cluster.FlushSlots(holding) })
 }
 
 func (c *Ctx) holdsKeys() bool { return c.Node.Store.DBCounts(c.Node.Store.DB(0)).Keys > 0 }
@@ -141,51 +141,69 @@ func clusterSetSlot(c *Ctx) {
 	}
 }
 
-// assignSlot is SETSLOT NODE. A grant of the group is waited for without the slot's lock: as long as the slot is marked, no further key can come
-// into it here.
+// assignSlot is SETSLOT NODE.
 func (c *Ctx) assignSlot(slot uint16, node string) {
-	cl := c.Node.Cluster
-	formed := cl.Formed()
-	var left int64
-	var err error
-	c.holding(&slot, func() {
-		if left, err = c.keysLeft(slot); err == nil && !formed {
-			err = cl.Assign(slot, node, left)
-		}
+	n, holding := c.Node, c.countingKeys(&slot)
+	c.changing(func() error {
+		defer n.Migrations.drains.forget(slot)
+		return n.Cluster.Assign(slot, node, holding)
 	})
-	if err != nil || !formed {
-		c.changed(err)
-		return
+}
+
+const errSlotInUse = cluster.TryAgain("The slot is in use by another client")
+
+// countingKeys returns what runs a function with the number of keys in the slot, or in database 0 if it is nil, while no command touches
+// them, so that the number is still true when the function has changed who owns them. It doesn't touch c.
+func (c *Ctx) countingKeys(slot *uint16) func(func(keys int64) error) error {
+	n := c.Node
+	if txn := c.Txn; txn != nil { // in EXEC, which keeps its locks until it commits
+		return func(fn func(int64) error) error {
+			if slot != nil && !txn.TryLock(*slot, true) {
+				return errSlotInUse
+			}
+			return n.countKeys(slot, fn)
+		}
 	}
-	c.changing(func() error { return cl.Assign(slot, node, left) })
+	return func(fn func(int64) error) error {
+		n.Enter()
+		defer n.Leave()
+		txn := n.Store.NewTxn()
+		defer txn.Discard()
+		if slot != nil {
+			txn.Lock([]uint16{*slot}, true)
+		} else {
+			txn.LockWorld()
+		}
+		return n.countKeys(slot, fn)
+	}
+}
+
+func (n *Node) countKeys(slot *uint16, fn func(keys int64) error) error {
+	if slot == nil {
+		return fn(n.Store.DBCounts(n.Store.DB(0)).Keys)
+	}
+	left, err := n.keysLeft(*slot)
+	if err != nil {
+		return err
+	}
+	return fn(left)
 }
 
 // keysLeft is how many keys the slot has, 0 when all are expired, though some may still wait for their removal.
-func (c *Ctx) keysLeft(slot uint16) (int64, error) {
-	count := c.Node.Store.SlotCounts(slot).Keys
+func (n *Node) keysLeft(slot uint16) (int64, error) {
+	count := n.Store.SlotCounts(slot).Keys
 	if count == 0 {
 		return 0, nil
 	}
-	live, err := c.Node.Store.KeysInSlot(slot, 1)
+	live, err := n.Store.KeysInSlot(slot, 1)
 	return min(count, int64(len(live))), err
 }
 
-// holding runs fn while no command touches the slot, or any if it is nil, so that what fn sees of the
-// keys is still true when it has changed who owns them.
-func (c *Ctx) holding(slot *uint16, fn func()) {
-	if c.Txn != nil { // in EXEC, which keeps its locks until it commits
-		if slot != nil && !c.Txn.TryLock(*slot, true) {
-			c.Out.Error("TRYAGAIN The slot is in use by another client")
-			return
-		}
-		fn()
-		return
-	}
-	txn := c.Node.Store.NewTxn()
-	defer txn.Discard()
-	if slot != nil {
-		txn.Lock([]uint16{*slot}, true)
-	} else {
+// holding runs fn while no command touches any key, so that what fn sees of the keys is still true when it has changed who owns them.
+func (c *Ctx) holding(fn func()) {
+	if c.Txn == nil { // else in EXEC, which keeps its locks until it commits
+		txn := c.Node.Store.NewTxn()
+		defer txn.Discard()
 		txn.LockWorld()
 	}
 	fn()
@@ -277,7 +295,7 @@ func clusterReset(c *Ctx) {
 		})
 		return
 	}
-	c.holding(nil, func() {
+	c.holding(func() {
 		if c.holdsKeys() {
 			c.Out.Error("ERR CLUSTER RESET can't be called with master nodes containing keys")
 			return

@@ -91,6 +91,15 @@ func (c *Command) ShowsCluster() bool {
 	return strings.HasPrefix(c.Name, "cluster|") && c.Flags&Slow == 0
 }
 
+// changesClaims says whether the command may wait until it is known who decides about slots.
+func (c *Command) changesClaims() bool {
+	switch c.Name {
+	case "cluster|addslots", "cluster|addslotsrange", "cluster|delslots", "cluster|delslotsrange", "cluster|flushslots", "cluster|setslot":
+		return true
+	}
+	return false
+}
+
 // emptyTimeout bounds how long a replica that was reset may take to become a primary.
 const emptyTimeout = 10 * time.Second
 

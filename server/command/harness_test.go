@@ -105,7 +105,7 @@ func (c *testClient) dispatch(args [][]byte) {
 func (c *testClient) run(cmd *Command, args [][]byte) {
 	needs := QueueNeeds{Write: cmd.Flags&Write != 0, World: cmd.Flags&World != 0}
 	if cmd.Name == "exec" {
-		needs = c.s.QueueNeeds(nil)
+		needs = c.s.QueueNeeds(c.n, nil)
 	} else if idx, err := cmd.KeysOf(nil, args); err == nil {
 		for _, i := range idx {
 			needs.Slots = append(needs.Slots, keys.Slot(args[i]))

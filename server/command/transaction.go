@@ -124,20 +124,21 @@ func (s *Session) queueWrites() bool {
 }
 
 // QueueNeeds is what EXEC has to hold: the slots of everything queued, with write locks if anything writes, or the
-// world. Slow says that a queued command must not run on the event loop.
+// world. Slow says that a queued command must not run on the event loop, Claims that one changes who owns slots, on a member of a cluster.
 type QueueNeeds struct {
-	Slots              []uint16
-	Write, World, Slow bool
+	Slots                      []uint16
+	Write, World, Slow, Claims bool
 }
 
 // QueueNeeds collects what EXEC has to hold; slots is the memory to use. Watched keys are among the slots, since EXEC looks
 // at them once more.
-func (s *Session) QueueNeeds(slots []uint16) (needs QueueNeeds) {
+func (s *Session) QueueNeeds(n *Node, slots []uint16) (needs QueueNeeds) {
 	var buf [16]int
 	for _, q := range s.Queue {
 		needs.Write = needs.Write || q.Cmd.Flags&Write != 0
 		needs.World = needs.World || q.Cmd.Flags&World != 0
 		needs.Slow = needs.Slow || q.Cmd.Flags&Slow != 0
+		needs.Claims = needs.Claims || n.Cluster != nil && q.Cmd.changesClaims()
 		idx, err := q.Cmd.KeysOf(buf[:0], q.Args)
 		if err != nil {
 			continue // its handler answers with the error
