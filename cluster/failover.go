@@ -142,7 +142,11 @@ func (c *Cluster) takeOver(r epoch.Request) error {
 	c.log.Warn("cluster: TAKEOVER: no majority of the voters is reached, this node forms the group anew; what only the lost voters knew is lost")
 	ctx, cancel := c.proposing()
 	defer cancel()
-	if err := c.group.Load().Recover(ctx); err != nil {
+	g := c.group.Load()
+	if g == nil {
+		return epoch.ErrClosed
+	}
+	if err := g.Recover(ctx); err != nil {
 		return err
 	}
 	_, err := c.propose(ctx, r)
@@ -224,6 +228,9 @@ func (c *Cluster) handOver(to slotmap.NodeID) error {
 // for expired keys, may have come since.
 func (c *Cluster) abdicate(ctx context.Context, rep Replicator, s *epoch.Shard, to slotmap.NodeID) error {
 	g := c.group.Load()
+	if g == nil {
+		return epoch.ErrClosed // this node is being reset
+	}
 	c.replyUntil.Store(boottime() + int64(g.LeaseLeft()))
 	c.leading.Store(false)
 	if err := rep.Halt(); err != nil {

@@ -19,7 +19,8 @@ func exampleState() *state {
 		Sender: digitID("a"), CurrentEpoch: 9,
 		Records: []record{
 			{ID: digitID("a"), Version: 12345, Epoch: 9, Slots: ranges("0-5460,6000"), Shard: digitID("1"),
-				IP: "10.0.0.1", Hostname: "a.example", Port: 6379, BusPort: 16379, Suspects: []slotmap.NodeID{digitID("b")}},
+				IP: "10.0.0.1", Hostname: "a.example", Port: 6379, BusPort: 16379, Suspects: []slotmap.NodeID{digitID("b")},
+				Primary: digitID("b"), Offset: 77, Group: digitID("c"), Generation: 3, Granted: true, Pledged: true},
 			{ID: digitID("b"), Slots: []slotmap.Range{}, IP: "fd00::1", Port: 1, BusPort: 65535},
 		},
 	}

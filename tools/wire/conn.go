@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -108,7 +109,11 @@ func (c *Conn) Receive() (Value, error) {
 	return ReadValue(c.r)
 }
 
-const maxDepth = 64
+const (
+	maxDepth  = 64
+	maxBulk   = 512 << 20 // proto-max-bulk-len
+	bulkChunk = 1 << 20
+)
 
 // ReadValue reads one reply of RESP2 or RESP3.
 func ReadValue(r *bufio.Reader) (Value, error) { return readValue(r, maxDepth) }
@@ -159,9 +164,16 @@ func readBulk(r *bufio.Reader, v Value) (Value, error) {
 		v.Null = true
 		return v, nil
 	}
-	b := make([]byte, n+2)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return v, err
+	if n > maxBulk {
+		return v, fmt.Errorf("wire: bulk of %d bytes", n)
+	}
+	var b []byte
+	for whole := n + 2; len(b) < whole; { // it grows with what comes, not with what was promised
+		at := len(b)
+		b = slices.Grow(b, min(bulkChunk, whole-at))[:min(at+bulkChunk, whole)]
+		if _, err := io.ReadFull(r, b[at:]); err != nil {
+			return v, err
+		}
 	}
 	if b[n] != '\r' || b[n+1] != '\n' {
 		return v, errors.New("wire: bulk without CRLF")
@@ -175,6 +187,9 @@ func readAggregate(r *bufio.Reader, v Value, depth int) (Value, error) {
 	v.Text = ""
 	if err != nil || n < -1 {
 		return v, fmt.Errorf("wire: bad aggregate length: %v", err)
+	}
+	if n > maxBulk {
+		return v, fmt.Errorf("wire: aggregate of %d elements", n)
 	}
 	if n == -1 {
 		v.Null = true

@@ -2,6 +2,10 @@ package wire
 
 import (
 	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -49,5 +53,28 @@ func TestSortedAndEqual(t *testing.T) {
 	m := Value{Kind: '%', Elems: []Value{num("2"), num("x"), num("1"), num("y")}}
 	if got := m.Sorted().String(); got != "%[:1 :y :2 :x]" {
 		t.Errorf("sorted map %s", got)
+	}
+}
+
+// A peer's word on a length is not taken for it.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	for _, reply := range []string{"$536870913\r\n", "$9223372036854775807\r\n", "*9223372036854775807\r\n", "%4611686018427387905\r\n"} {
+		if _, err := ReadValue(bufio.NewReader(strings.NewReader(reply))); err == nil || errors.Is(err, io.EOF) {
+			t.Errorf("%q: %v", reply, err)
+		}
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := ReadValue(bufio.NewReader(strings.NewReader("$536870912\r\nshort"))); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Error(err)
+	}
+	if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 16<<20 {
+		t.Errorf("%d bytes for a reply of five", after.TotalAlloc-before.TotalAlloc)
+	}
+	long := strings.Repeat("0123456789", 300_000)
+	v, err := ReadValue(bufio.NewReader(strings.NewReader(fmt.Sprintf("$%d\r\n%s\r\n", len(long), long))))
+	if err != nil || v.Text != long {
+		t.Errorf("%d of %d bytes, %v", len(v.Text), len(long), err)
 	}
 }

@@ -1,0 +1,157 @@
+package cluster
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cairndb/cairn/cluster/epoch"
+	"github.com/cairndb/cairn/cluster/slotmap"
+)
+
+// covered is the table of node a, which shares all slots with b; c replicates b. All answer.
+func covered(t *testing.T) *table {
+	t.Helper()
+	tab := newTable(record{ID: digitID("a"), Epoch: 1, Shard: digitID("1"), Slots: ranges("0-8191")}, Settings{NodeTimeout: short}, 0)
+	tab.grouped = true
+	for _, r := range []record{
+		{ID: digitID("b"), Epoch: 2, Shard: digitID("2"), Slots: ranges("8192-16383"), Version: 1, BusPort: 1, Pledged: true},
+		{ID: digitID("c"), Shard: digitID("2"), Primary: digitID("b"), Version: 1, BusPort: 1, Pledged: true},
+	} {
+		if !tab.accept(&r, 0) {
+			t.Fatal("not accepted")
+		}
+		tab.answered(r.ID, 0)
+	}
+	tab.settle(0)
+	return tab
+}
+
+// formed is covered after the group has adopted everything.
+func formedTable(t *testing.T) *table {
+	t.Helper()
+	tab := covered(t)
+	founders, ok := tab.founders()
+	if !ok {
+		t.Fatal("no founders")
+	}
+	g, err := epoch.Form(digitID("f"), founders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab.learn(g, 0)
+	return tab
+}
+
+func TestPledge(t *testing.T) {
+	t.Parallel()
+	tab := covered(t)
+	if !tab.me().Pledged || !tab.undecided() {
+		t.Error("all is covered, but the node may still change its claims")
+	}
+	if err := unpledged(func(*table, int64) error { return nil })(tab, 0); err != errPledged {
+		t.Error(err)
+	}
+	version := tab.me().Version
+	tab.settle(0)
+	if tab.me().Version != version {
+		t.Error("told twice")
+	}
+	tab.forget(digitID("b"), 0)
+	if tab.me().Pledged || tab.undecided() {
+		t.Error("slots are free, but the node may not claim them")
+	}
+
+	lone := newTable(record{ID: digitID("a"), Slots: ranges("0-16383")}, Settings{NodeTimeout: short}, 0)
+	lone.grouped = true
+	if lone.settle(0); lone.me().Pledged {
+		t.Error("a node alone needs no group")
+	}
+	without := covered(t)
+	without.grouped = false
+	if without.settle(0); without.me().Pledged {
+		t.Error("without a group there is nothing to wait for")
+	}
+	if tab := formedTable(t); tab.me().Pledged || tab.undecided() {
+		t.Error("the group is there")
+	}
+}
+
+func TestFounders(t *testing.T) {
+	t.Parallel()
+	all, ok := covered(t).founders()
+	if !ok || len(all) != 2 || all[0].Primary != digitID("a") || all[1].Primary != digitID("b") ||
+		!slices.Equal(all[1].Replicas, []slotmap.NodeID{digitID("c")}) || !slices.Equal(all[1].Slots, ranges("8192-16383")) {
+		t.Errorf("%v %+v", ok, all)
+	}
+	for name, spoil := range map[string]func(*table){
+		"claims may change":         func(t *table) { t.peers[digitID("b")].Pledged = false },
+		"a replica may still claim": func(t *table) { t.peers[digitID("c")].Pledged = false },
+		"silent":                    func(t *table) { t.peers[digitID("b")].answers = false },
+		"known from before only":    func(t *table) { t.peers[digitID("c")].stored = true },
+		"no shard":                  func(t *table) { t.peers[digitID("b")].Shard = "" },
+		"a shard with two":          func(t *table) { t.peers[digitID("b")].Shard = digitID("1") },
+		"uncovered":                 func(t *table) { t.peers[digitID("b")].Slots = nil; t.settle(0) },
+	} {
+		tab := covered(t)
+		if spoil(tab); func() bool { _, ok := tab.founders(); return ok }() {
+			t.Errorf("%s: founded", name)
+		}
+	}
+}
+
+// A new table of the group overrules all records.
+func TestLearn(t *testing.T) {
+	t.Parallel()
+	tab := formedTable(t)
+	a, b, c := digitID("a"), digitID("b"), digitID("c")
+	if me := tab.me(); me.Group != digitID("f") || me.Pledged {
+		t.Errorf("%+v", me.record)
+	}
+	tab.peers[b].Slots, tab.peers[b].Epoch = ranges("0-16383"), 99
+	tab.settle(0)
+	if tab.owners.Owner(0) != a || !slices.Equal(tab.me().Slots, ranges("0-8191")) || tab.epochOf(tab.peers[b]) != 2 {
+		t.Error("a record counts more than the group")
+	}
+	if tab.primaryOf(c) != b || tab.isReplica(b) || tab.shardID(tab.peers[c]) != digitID("2") {
+		t.Error("roles are wrong")
+	}
+	if err := unpledged(func(*table, int64) error { return nil })(tab, 0); err != errPledged {
+		t.Error("a claim without the group:", err)
+	}
+}
+
+func TestMayReplicate(t *testing.T) {
+	t.Parallel()
+	tab := covered(t)
+	for node, want := range map[string]string{
+		"d": "Unknown node", "a": "Can't replicate myself", "c": "I can only replicate a master", "b": "To set a master the node must be empty",
+	} {
+		if err := tab.mayReplicate(digitID(node)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", node, err)
+		}
+	}
+	tab.flushSlots()
+	tab.settle(0)
+	if err := tab.replicate(digitID("b")); err != nil || tab.primaryOf(tab.self) != digitID("b") || tab.me().Shard != digitID("2") {
+		t.Error(err)
+	}
+}
+
+func TestGroupView(t *testing.T) {
+	t.Parallel()
+	tab := covered(t)
+	tab.peers[digitID("b")].refuses, tab.peers[digitID("b")].silentSince = true, 400
+	v := tab.groupView(1000)
+	alive := func(i int, id string, primary, want bool) {
+		if n := v.Nodes[i]; n.ID != digitID(id) || n.Primary != primary || n.Alive != want {
+			t.Errorf("%+v", n)
+		}
+	}
+	alive(0, "a", true, true)
+	alive(1, "b", true, false)
+	alive(2, "c", false, true)
+	if v.Nodes[1].Dead != millis(600) {
+		t.Error(v.Nodes[1].Dead)
+	}
+}
