@@ -55,11 +55,35 @@ func (c *Cluster) AddSlots(set *slotmap.Set) error {
 		})
 }
 
-// DelSlots gives up claims; those of other nodes are disregarded here until heard again.
-func (c *Cluster) DelSlots(set *slotmap.Set) error {
+// DelSlots gives up claims; those of other nodes are disregarded here until heard again. In a group that is at once, unless the other node has failed,
+// or this one is taking its slots: redis-cli --cluster fix adds them in the same transaction.
+func (c *Cluster) DelSlots(set *slotmap.Set, taking bool) error {
 	return c.decide(
 		c.alone(func(t *table, now int64) error { return t.delSlots(set, now) }),
-		func() error { return c.grantSlots(set, "", true) })
+		func() error {
+			if !taking {
+				set = c.claimable(set)
+			}
+			if set.Len() == 0 {
+				return nil
+			}
+			return c.grantSlots(set, "", true)
+		})
+}
+
+// claimable are those of the slots that no other live node has.
+func (c *Cluster) claimable(set *slotmap.Set) *slotmap.Set {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, left := c.mu.table, *set
+	for _, r := range set.Ranges() {
+		for s := int(r.First); s <= int(r.Last); s++ {
+			if p := t.peers[t.owners.Owner(uint16(s))]; p != nil && p.ID != t.self && !p.failed {
+				left.Del(uint16(s))
+			}
+		}
+	}
+	return &left
 }
 
 // FlushSlots gives up all claims of this node, which must have no keys: see Assign for holding.

@@ -34,6 +34,9 @@ func TestMoveBeforeGroup(t *testing.T) {
 	if err := a.AddSlots(set(6000, 6000)); err == nil {
 		t.Error("a slot was added that has an owner")
 	}
+	if err := a.DelSlots(set(6000, 6000), false); err != nil || a.View().Owner(6000).ID != b.id() {
+		t.Error("a slot was taken from its owner:", err)
+	}
 	if err := a.FlushSlots(holds(1)); err == nil || err.Error() != "DB must be empty to perform CLUSTER FLUSHSLOTS." {
 		t.Error(err)
 	}

@@ -113,7 +113,7 @@ func TestForget(t *testing.T) {
 	t.Parallel()
 	members, _ := form(t, 3, short)
 	gone, rest := members[2], members[:2]
-	if err := gone.DelSlots(slotmap.SetOf(gone.View().Self().Slots)); err != nil {
+	if err := gone.DelSlots(slotmap.SetOf(gone.View().Self().Slots), false); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range rest {
@@ -282,7 +282,7 @@ func TestSlotMoves(t *testing.T) {
 	poll.Within(t, "c hears of b's new epoch", 20*time.Second, func() bool { return c.View().CurrentEpoch() == 4 })
 
 	// fix: c takes slot 8 from a, which does not know.
-	must(c.DelSlots(set(8, 8)), c.AddSlots(set(8, 8)), c.Stable(8))
+	must(c.DelSlots(set(8, 8), true), c.AddSlots(set(8, 8)), c.Stable(8))
 	if !c.View().Owns(8) {
 		t.Error("not taken at once")
 	}
@@ -298,7 +298,7 @@ func TestSlotMoves(t *testing.T) {
 	settled(t, members)
 
 	// Given up by its owner only: free everywhere.
-	must(a.DelSlots(set(9, 9)))
+	must(a.DelSlots(set(9, 9), false))
 	poll.Within(t, "slot 9 is free", 40*time.Second, everyone(members, func(m *member) bool {
 		return m.View().Owner(9) == nil && !m.View().Up()
 	}))

@@ -106,8 +106,13 @@ func (c *Ctx) pickRanges(owned bool, change func(*slotmap.Set) error) {
 
 func clusterAddSlots(c *Ctx)      { c.pickSlots(false, c.Node.Cluster.AddSlots) }
 func clusterAddSlotsRange(c *Ctx) { c.pickRanges(false, c.Node.Cluster.AddSlots) }
-func clusterDelSlots(c *Ctx)      { c.pickSlots(true, c.Node.Cluster.DelSlots) }
-func clusterDelSlotsRange(c *Ctx) { c.pickRanges(true, c.Node.Cluster.DelSlots) }
+func clusterDelSlots(c *Ctx)      { c.pickSlots(true, c.delSlots()) }
+func clusterDelSlotsRange(c *Ctx) { c.pickRanges(true, c.delSlots()) }
+
+func (c *Ctx) delSlots() func(*slotmap.Set) error {
+	cl, inExec := c.Node.Cluster, c.Txn != nil
+	return func(set *slotmap.Set) error { return cl.DelSlots(set, inExec) }
+}
 
 func clusterFlushSlots(c *Ctx) {
 	n, holding := c.Node, c.countingKeys(nil)

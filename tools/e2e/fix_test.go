@@ -43,7 +43,7 @@ func migrateTo(t *testing.T, from, to *testnode.Node, names []string) {
 // TestFix breaks a cluster in every way that redis-cli --cluster fix knows, and lets it repair.
 func TestFix(t *testing.T) {
 	t.Parallel()
-	nodes := testnode.StartCluster(t, 3)
+	nodes := testnode.StartCluster(t, 3, "--cluster-node-timeout", "5000") // slots that are taken from their owner stay free for so long
 	a, b, c := nodes[0], nodes[1], nodes[2]
 	ids := []string{idOf(t, a), idOf(t, b), idOf(t, c)}
 	const count = 60

@@ -45,9 +45,13 @@ func startWriters(t *testing.T, nodes []*testnode.Node, count int, faults bool) 
 		addrs = append(addrs, n.Addr())
 	}
 	w := &writers{t: t, db: redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, MaxRedirects: 10, DialTimeout: 2 * time.Second, ReadTimeout: 5 * time.Second})}
-	t.Cleanup(func() { _ = w.db.Close() })
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
+	t.Cleanup(func() { // also when the test has failed before end
+		stop()
+		w.wg.Wait()
+		_ = w.db.Close()
+	})
 	for i := range count {
 		var keys []*ownKey
 		for k := range writerKeys {
