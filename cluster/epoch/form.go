@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -65,7 +66,7 @@ func (g *Group) found(ctx context.Context) (*member, error) {
 		}
 		return m, nil
 	}
-	return m, m.bootstrap(g.gather(id))
+	return m, m.bootstrap(g.gather(ctx, id))
 }
 
 // empty makes this node a member of a new group without voters; nil if it is the member of a group that is being founded.
@@ -88,8 +89,17 @@ func (g *Group) empty() (*member, identity, error) {
 	return g.member(), id, nil
 }
 
-// gather invites the first voters; those that don't answer may be added later.
-func (g *Group) gather(id identity) map[slotmap.NodeID]uint64 {
+const (
+	// fewest is with how many voters a group begins, if there are so many nodes: one that grew from a single one would be lost with either of two
+	// on its way. gatherPatience is for how long nodes are asked that don't answer.
+	fewest         = 3
+	gatherPatience = 5 * time.Second
+)
+
+// gather invites the first voters, again and again while there are too few; those that don't answer may be added later.
+func (g *Group) gather(ctx context.Context, id identity) map[slotmap.NodeID]uint64 {
+	ctx, cancel := context.WithTimeout(ctx, gatherPatience)
+	defer cancel()
 	var alive []Node
 	for _, n := range g.view.Load().Nodes {
 		if n.Alive && n.Cluster == "" {
@@ -97,31 +107,49 @@ func (g *Group) gather(id identity) map[slotmap.NodeID]uint64 {
 		}
 	}
 	wanted := chooseVoters(alive, []slotmap.NodeID{g.o.Self})
-	var (
-		mu       sync.Mutex
-		wg       sync.WaitGroup
-		voters   = map[slotmap.NodeID]uint64{g.o.Self: id.incarnation}
-		accepted []slotmap.NodeID
-	)
-	for _, node := range wanted {
-		if node == g.o.Self {
-			continue
+	voters := map[slotmap.NodeID]uint64{g.o.Self: id.incarnation}
+	for {
+		g.inviteAll(wanted, id, voters)
+		if len(voters) >= min(fewest, len(wanted)) {
+			break
 		}
-		wg.Go(func() {
-			if inc, err := g.invite(node, id); err == nil {
-				mu.Lock()
-				voters[node], accepted = inc, append(accepted, node)
-				mu.Unlock()
-			}
-		})
+		select {
+		case <-time.After(retryPause):
+			continue
+		case <-ctx.Done():
+		case <-g.ctx.Done():
+		}
+		break
 	}
-	wg.Wait()
-	slices.Sort(accepted)
+	accepted := slices.Sorted(maps.Keys(voters))
+	accepted = slices.DeleteFunc(accepted, func(n slotmap.NodeID) bool { return n == g.o.Self })
 	for len(voters) > MaxVoters || len(voters)%2 == 0 {
 		delete(voters, accepted[len(accepted)-1])
 		accepted = accepted[:len(accepted)-1]
 	}
 	return voters
+}
+
+// inviteAll invites those of wanted that are not among the voters yet, and adds who accepts.
+func (g *Group) inviteAll(wanted []slotmap.NodeID, id identity, voters map[slotmap.NodeID]uint64) {
+	var (
+		mu sync.Mutex
+		wg sync.WaitGroup
+	)
+	asked := slices.DeleteFunc(slices.Clone(wanted), func(n slotmap.NodeID) bool {
+		_, ok := voters[n]
+		return ok
+	})
+	for _, node := range asked {
+		wg.Go(func() {
+			if inc, err := g.invite(node, id); err == nil {
+				mu.Lock()
+				voters[node] = inc
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // recoverMargin is added to the epochs of a recovered group: what the lost voters granted last may be unknown.

@@ -1,6 +1,9 @@
 package epoch
 
 import (
+	"context"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,5 +96,37 @@ func TestDeletedLogIsLost(t *testing.T) {
 	}
 	if err := g.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// deaf is a Dialer that does not reach anybody at first.
+type deaf struct {
+	Dialer
+	left atomic.Int32
+}
+
+func (d *deaf) DialNode(ctx context.Context, id slotmap.NodeID) (net.Conn, error) {
+	if d.left.Add(-1) >= 0 {
+		return nil, errLost
+	}
+	return d.Dialer.DialNode(ctx, id)
+}
+
+// TestGroupDoesNotBeginAlone: nodes that are too busy to answer at once are asked again, so that the group survives a failure from its beginning.
+func TestGroupDoesNotBeginAlone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 5, 3, func(o *Options) {
+		d := &deaf{Dialer: o.Dialer}
+		d.left.Store(4)
+		o.Dialer = d
+	})
+	g := c.nodes[0].get()
+	c.eventually("gossip knows the nodes", func() bool { return len(g.view.Load().Nodes) == 5 })
+	_, id, err := g.empty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if voters := g.gather(t.Context(), id); len(voters) < 3 {
+		t.Errorf("%d voters", len(voters))
 	}
 }

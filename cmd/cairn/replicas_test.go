@@ -52,6 +52,9 @@ func replicated(t *testing.T, nodes []*testnode.Node, replicas int) {
 			if err != nil || !strings.Contains(v.Text, "cluster_group_state:") {
 				return fmt.Errorf("port %d has no group: %v", n.Port, err)
 			}
+			if strings.Contains(v.Text, "cluster_group_voters:1\r") || strings.Contains(v.Text, "cluster_group_voters:2\r") {
+				return fmt.Errorf("port %d: the group is still growing", n.Port) // and survives no failure yet
+			}
 		}
 		if up != replicas {
 			return fmt.Errorf("%d replicas are up", up)
