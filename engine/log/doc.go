@@ -90,9 +90,9 @@
 //
 // Append fills a buffer under mu. Whoever flushes and finds no writer takes the
 // buffer, releases mu and writes; others wait for it and then write, at once, all that has
-// gathered. Two goroutines belong to the log: the syncer syncs (always: in a loop while
+// gathered. Three goroutines belong to the log: the syncer syncs (always: in a loop while
 // anybody waits, so one sync serves all of them; everysec: on a timer) and retries what has
-// failed; the keeper makes segments ahead and calls back. Under always and on a quick disk
+// failed; the keeper makes segments ahead, and the caller calls back. Under always and on a quick disk
 // FlushStable syncs in its caller's thread, which saves waking the syncer and being woken by it.
 //
 // Lock order: syncMu, mu, waiters.mu.

@@ -177,11 +177,12 @@ type Log struct {
 	waiters   waiters // for Stable
 	followers waiters // for Written
 
-	wakeSyncer, wakeKeeper chan struct{}
-	quit                   chan struct{}
-	goroutines             sync.WaitGroup
-	closeOnce              sync.Once
-	closeErr               error
+	// Making a segment ahead takes as long as the disk wants, so it holds up no callbacks: the keeper makes, the caller calls.
+	wakeSyncer, wakeKeeper, wakeCaller chan struct{}
+	quit                               chan struct{}
+	goroutines                         sync.WaitGroup
+	closeOnce                          sync.Once
+	closeErr                           error
 }
 
 // Open opens the log in dir, which it creates if needed, and finds its end. A
@@ -195,6 +196,7 @@ func Open(dir string, o Options) (*Log, error) {
 		dir:        dir,
 		wakeSyncer: make(chan struct{}, 1),
 		wakeKeeper: make(chan struct{}, 1),
+		wakeCaller: make(chan struct{}, 1),
 		quit:       make(chan struct{}),
 	}
 	l.cond.L = &l.mu
@@ -226,9 +228,13 @@ func Open(dir string, o Options) (*Log, error) {
 		l.closeFiles()
 		return nil, err
 	}
-	l.goroutines.Add(2)
-	go l.runSyncer()
-	go l.runKeeper()
+	for _, run := range []func(){l.runSyncer, l.runKeeper, l.runCaller} {
+		l.goroutines.Add(1)
+		go func() {
+			defer l.goroutines.Done()
+			run()
+		}()
+	}
 	return l, nil
 }
 
@@ -347,7 +353,7 @@ func (l *Log) Policy() Policy { return Policy(l.policy.Load()) }
 func (l *Log) SetPolicy(p Policy) {
 	l.policy.Store(int32(p))
 	wake(l.wakeSyncer)
-	wake(l.wakeKeeper)
+	wake(l.wakeCaller)
 }
 
 // BeginTerm appends a record that starts a new term, makes it durable, and adds

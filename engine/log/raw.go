@@ -96,7 +96,7 @@ func (l *Log) OnWritten(off uint64, fn func(error)) {
 		return
 	}
 	if l.Written() >= off || l.Err() != nil {
-		wake(l.wakeKeeper)
+		wake(l.wakeCaller)
 	}
 }
 

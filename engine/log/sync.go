@@ -15,7 +15,7 @@ func (l *Log) Sync() error {
 		return nil
 	}
 	err := l.sync()
-	l.waiters.notify(l.wakeKeeper)
+	l.waiters.notify(l.wakeCaller)
 	return err
 }
 
@@ -135,7 +135,7 @@ func (l *Log) fail(err error) error {
 	l.trouble.Store(&trouble{err: err})
 	l.o.Logger.Error("log sync failed; nothing more is written", "dir", l.dir, "err", err)
 	l.cond.Broadcast()
-	wake(l.wakeKeeper)
+	wake(l.wakeCaller)
 	return err
 }
 
@@ -163,7 +163,7 @@ func (l *Log) OnStable(off uint64, fn func(error)) {
 		return
 	}
 	if l.Stable() >= off || l.Err() != nil {
-		wake(l.wakeKeeper)
+		wake(l.wakeCaller)
 	} else if l.Policy() == Always {
 		wake(l.wakeSyncer)
 	} else if l.written.Load() >= off {
@@ -192,7 +192,6 @@ func (l *Log) WaitStable(ctx context.Context, off uint64) error {
 // runSyncer syncs on a timer (EverySec), when somebody waits (Always), and when a segment is
 // complete. On the timer it also retries what has failed.
 func (l *Log) runSyncer() {
-	defer l.goroutines.Done()
 	tick := time.NewTicker(l.o.SyncInterval)
 	defer tick.Stop()
 	for {
@@ -208,7 +207,7 @@ func (l *Log) runSyncer() {
 			l.retry()
 		}
 		if l.syncNeeded(ticked) {
-			// An error stands in Err; the waiters learn of it from the keeper.
+			// An error stands in Err; the waiters learn of it from the caller.
 			if err := l.sync(); err == nil {
 				l.callWaiters()
 			}
@@ -241,20 +240,31 @@ func (l *Log) syncNeeded(ticked bool) bool {
 	return len(l.segs) > 1 && !l.segs[len(l.segs)-2].sealed
 }
 
-// runKeeper makes segments ahead and calls back.
+// runKeeper makes segments ahead.
 func (l *Log) runKeeper() {
-	defer l.goroutines.Done()
-	told := false
 	for {
 		select {
 		case <-l.quit:
 			return
 		case <-l.wakeKeeper:
 		}
-		l.callWaiters()
-		if err := l.Err(); !errors.Is(err, ErrFailed) {
+		if !errors.Is(l.Err(), ErrFailed) {
 			l.prepareNext()
-		} else if !told && l.o.OnFailure != nil {
+		}
+	}
+}
+
+// runCaller calls back.
+func (l *Log) runCaller() {
+	told := false
+	for {
+		select {
+		case <-l.quit:
+			return
+		case <-l.wakeCaller:
+		}
+		l.callWaiters()
+		if err := l.Err(); errors.Is(err, ErrFailed) && !told && l.o.OnFailure != nil {
 			told = true
 			l.o.OnFailure(err)
 		}

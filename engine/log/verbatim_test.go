@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -388,4 +390,40 @@ func parseHistory(t *testing.T, s string) (terms []Term, end uint64) {
 		terms = append(terms, Term{ID: word[:1], Start: at})
 	}
 	return terms, end
+}
+
+// TestCallbacksWhileDiskIsSlow: who follows the log hears of it, also while the next segment takes long to be made.
+func TestCallbacksWhileDiskIsSlow(t *testing.T) {
+	t.Parallel()
+	var armed atomic.Bool
+	preparing, release := make(chan struct{}), make(chan struct{})
+	slow := errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if strings.HasSuffix(op.Path, nextName) && armed.CompareAndSwap(true, false) {
+			close(preparing)
+			<-release
+		}
+		return nil
+	})
+	l := openTest(t, errorfs.Wrap(newMem(t), slow), Options{SegmentSize: 100_000, SyncInterval: time.Hour})
+	defer close(release) // before the log is closed
+	armed.Store(true)
+	n := 0
+	for ; l.End() < 51_000; n++ {
+		appendN(t, l, n, n+1)
+	}
+	<-preparing
+	called := make(chan error, 1)
+	l.OnWritten(l.End()+1, func(err error) { called <- err })
+	appendN(t, l, n, n+1)
+	if _, err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-called:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("not called")
+	}
 }

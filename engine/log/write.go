@@ -232,9 +232,9 @@ func (l *Log) writeOut() {
 		}
 		l.written.Store(at + uint64(len(out)))
 		if l.Policy() != Always {
-			l.waiters.notify(l.wakeKeeper)
+			l.waiters.notify(l.wakeCaller)
 		}
-		l.followers.notify(l.wakeKeeper)
+		l.followers.notify(l.wakeCaller)
 	}
 	l.cond.Broadcast()
 }
