@@ -131,12 +131,20 @@ func Rewind(dir string, to Offset, o Options) error {
 		return err
 	}
 	o.ReadOnly = true
-	s, err := Open(dir, o)
+	lock, err := prepareFolder(dir, &o)
 	if err != nil {
 		return err
 	}
-	reach := s.recovery.Reach
-	if err := s.Close(); err != nil {
+	err = rewind(dir, to, &o)
+	if lock != nil {
+		err = errors.Join(err, lock.Close())
+	}
+	return err
+}
+
+func rewind(dir string, to Offset, o *Options) error {
+	_, reach, err := newStore(dir, *o).readOffsets()
+	if err != nil {
 		return err
 	}
 	if reach > to {

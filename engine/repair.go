@@ -42,7 +42,7 @@ func PlanLogRepair(dir string, o Options) (p *LogRepair, err error) {
 }
 
 func (p *LogRepair) plan() (err error) {
-	if err = p.readOffsets(); err != nil {
+	if p.Applied, p.Reach, err = p.s.readOffsets(); err != nil {
 		return err
 	}
 	p.Damage = readLog(p.logDir(), &p.s.o, p.Applied)
@@ -55,23 +55,21 @@ func (p *LogRepair) plan() (err error) {
 
 func (p *LogRepair) logDir() string { return p.s.o.FS.PathJoin(p.s.dir, logFolder) }
 
-// readOffsets asks the store, which is not open, how much of the log it has.
-func (p *LogRepair) readOffsets() error {
-	s := p.s
+// readOffsets asks Pebble, of a store that is not open, how much of the log it has: see LogRepair.
+func (s *Store) readOffsets() (applied, reach Offset, err error) {
 	dir := s.o.FS.PathJoin(s.dir, storeFolder)
 	disk, err := newScratchFS(s.o.FS, dir)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	s.fs = &storeFS{FS: disk, stop: make(chan struct{})}
 	defer s.fs.close()
 	if s.db, err = s.openPebble(dir); err != nil {
-		return fmt.Errorf("opening %s: %w", dir, storeError(err))
+		return 0, 0, fmt.Errorf("opening %s: %w", dir, storeError(err))
 	}
-	var errReach error
-	p.Applied, err = s.appliedOffset(false)
-	p.Reach, errReach = s.reach(p.Applied)
-	return errors.Join(err, errReach, s.db.Close())
+	applied, err = s.appliedOffset(false)
+	reach, errReach := s.reach(applied)
+	return applied, reach, errors.Join(err, errReach, s.db.Close())
 }
 
 // readLog reads all of a log, in which a record must begin at the offset, and says what is wrong with it.

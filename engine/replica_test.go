@@ -463,3 +463,34 @@ func TestReadsWhileFollowing(t *testing.T) {
 		t.Error("the logs differ")
 	}
 }
+
+// TestIncomingIsDiscarded: what a node has fetched goes when it is a primary after all.
+func TestIncomingIsDiscarded(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewMem()
+	o := testOptions(fs)
+	src := openTest(t, "/src", testOptions(vfs.NewMem()))
+	s := openTest(t, "/data", o)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fetched(t, src, "/data", fs)
+	there := func(want bool) {
+		t.Helper()
+		store, log := Incoming("/data", fs)
+		for _, folder := range []string{store, log} {
+			if _, err := fs.Stat(folder); (err == nil) != want {
+				t.Errorf("%s: %v", folder, err)
+			}
+		}
+	}
+	o.Follow = true
+	s = openTest(t, "/data", o)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	there(true)
+	o.Follow = false
+	openTest(t, "/data", o)
+	there(false)
+}

@@ -149,6 +149,9 @@ func (s *Store) open() (err error) {
 		s.following.Store(true)
 		return nil
 	}
+	if err := DiscardIncoming(s.dir, s.o.FS); err != nil {
+		return err
+	}
 	return s.log.BeginTerm(newReplicationID())
 }
 
