@@ -2,18 +2,17 @@ package server
 
 import "github.com/cairndb/cairn/server/resp"
 
-// Replies that wait for replicas (replication-acks) are parked like those that wait for the disk: a connection's barrier is behind
-// what is assured. All replies of a connection wait together, so a pipeline waits once.
+// Replies that wait for replicas (replication-acks) are parked like those that wait for the disk. All replies of a connection wait
+// together, so a pipeline waits once.
 
 // watchAcks has the loop woken when the first of those parked may go on. One call is under way at a time.
 func (l *loop) watchAcks() {
-	acked, on := l.x.node.Replication.Acked()
-	if !on || l.ackWatch.Load() {
+	if l.ackWatch.Load() {
 		return
 	}
 	first := uint64(0)
 	for _, c := range l.parked {
-		if c.barrier > acked && (first == 0 || c.barrier < first) {
+		if (first == 0 || c.barrier < first) && l.x.owes(c) {
 			first = c.barrier
 		}
 	}
@@ -34,9 +33,8 @@ func (l *loop) expireAcks() {
 	}
 	stable := l.x.store.Stable()
 	timeout := l.srv.conf.ReplicationAcksTimeout()
-	_, on := l.x.node.Replication.Acked()
 	for _, c := range l.parked {
-		if on && !c.gone && c.barrier <= stable && l.now.Sub(c.parkedAt) > timeout && c.barrier > l.x.node.Replication.Assured(stable) {
+		if !c.gone && c.barrier <= stable && l.now.Sub(c.parkedAt) > timeout && l.x.owes(c) {
 			c.fail(&c.unstable, resp.ErrNotAcked)
 			c.barrier = 0
 		}

@@ -41,6 +41,8 @@ type conn struct {
 	group, unstable part
 	barrier         engine.Offset
 	store           *engine.Store // that the barrier is an offset of
+	// owed: the unstable replies also wait for replicas (replication-acks).
+	owed bool
 
 	// leased: the rendered replies stand only if the node is still inside its lease, or was when it gave it up.
 	leased    bool
@@ -97,7 +99,7 @@ func (c *conn) committed() {
 }
 
 // final makes all rendered replies final.
-func (c *conn) final() { c.group, c.unstable, c.leased = part{}, part{}, false }
+func (c *conn) final() { c.group, c.unstable, c.leased, c.owed = part{}, part{}, false, false }
 
 // mayReply says whether the rendered replies may be sent: see cluster.MayReply. It is asked when they are committed and assured, right before the first write of
 // them: what they say has happened inside the lease then. What the socket does not take at once is sent later without a further look, as if it

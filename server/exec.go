@@ -102,7 +102,7 @@ func (x *executor) meet(c *conn) {
 	}
 	if c.store != nil {
 		c.fail(&c.unstable, replacedText)
-		c.unstable = part{}
+		c.unstable, c.owed = part{}, false
 	}
 	c.store, c.barrier = x.store, 0
 }
@@ -199,6 +199,7 @@ func (x *executor) call(c *conn, cmd *command.Command, args [][]byte, txn *engin
 
 // join makes c's replies from the present one on part of the group.
 func (x *executor) join(c *conn) {
+	c.owed = c.owed || x.node.Replication.NeedsAcks()
 	if !c.group.joined {
 		c.group = part{joined: true, start: len(c.Out.Buf)}
 		x.members = append(x.members, c)
@@ -240,13 +241,19 @@ func (x *executor) touch(c *conn, n *need) {
 		c.barrier = max(c.barrier, x.store.End())
 	}
 	if c.barrier > x.stable {
-		x.stable = x.node.Replication.Assured(x.store.Stable())
+		x.stable = x.store.Stable()
 		depends = depends || c.barrier > x.stable
 	}
-	if depends {
+	if r := x.node.Replication; depends || r.NeedsAcks() && !r.Acked(c.barrier) {
 		x.join(c)
 	}
 }
+
+// awaits says whether the rendered replies have to wait for the disk or for replicas.
+func (x *executor) awaits(c *conn) bool { return c.barrier > x.stable || x.owes(c) }
+
+// owes says whether they have to wait for replicas.
+func (x *executor) owes(c *conn) bool { return c.owed && !x.node.Replication.Acked(c.barrier) }
 
 // commit commits the transaction and releases its locks.
 func (x *executor) commit() error {

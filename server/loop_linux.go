@@ -380,7 +380,7 @@ func (l *loop) settle() {
 			l.proceed(c)
 		case c.v == wouldBlock:
 			l.handOver(c)
-		case c.barrier > l.x.stable:
+		case l.x.awaits(c):
 			c.phase = waiting
 			c.parkedAt = l.now
 			l.parked = append(l.parked, c)
@@ -391,8 +391,10 @@ func (l *loop) settle() {
 	}
 	clear(l.dirty)
 	l.dirty = l.dirty[:0]
-	if parkUntil > 0 {
+	if parkUntil > l.x.stable {
 		l.x.store.OnStable(parkUntil, l.onStable)
+	}
+	if parkUntil > 0 {
 		l.watchAcks()
 	}
 }
@@ -402,7 +404,7 @@ func (l *loop) flushLog() error {
 	for _, c := range l.dirty {
 		if c.barrier > l.x.stable {
 			stable, err := l.x.store.FlushLog()
-			l.x.stable = l.x.node.Replication.Assured(stable)
+			l.x.stable = stable
 			return err
 		}
 	}
@@ -463,7 +465,7 @@ func (l *loop) handOver(c *conn) {
 		return
 	}
 	ready := len(c.Out.Buf)
-	if c.barrier > l.x.stable && c.unstable.joined {
+	if c.unstable.joined && l.x.awaits(c) {
 		ready = c.unstable.start
 	} else {
 		c.final()
@@ -604,15 +606,14 @@ func (l *loop) returned(c *conn) {
 
 // unpark sends the replies whose writes are stable now.
 func (l *loop) unpark() {
-	stable := l.x.node.Replication.Assured(l.x.store.Stable())
-	l.x.stable = max(l.x.stable, stable)
+	l.x.stable = l.x.store.Stable()
 	failed := l.logErr.Load()
 	list := l.parked
 	l.parked = list[:0]
 	for _, c := range list {
 		switch {
 		case c.gone:
-		case c.barrier <= stable:
+		case !l.x.awaits(c):
 			l.proceed(c)
 		case failed != nil:
 			c.fail(&c.unstable, mayStand(*failed))

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -156,6 +157,27 @@ func TestReplicationAcks(t *testing.T) {
 	})
 }
 
+// TestAcksOfADemotedPrimary: a write that no replica has acknowledged isn't answered with OK because the node has become a replica meanwhile.
+func TestAcksOfADemotedPrimary(t *testing.T) {
+	allDrivers(t, func(t *testing.T, s setup) {
+		p := replicated(t, s)
+		c, admin := p.dial(), p.dial()
+		expect(t, c, "CONFIG SET replication-acks-timeout 500", "+OK")
+		expect(t, c, "CONFIG SET replication-acks 1", "+OK")
+		end := p.Store().End()
+		_ = c.Send("SET", "k", "v")
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		poll.Until(t, "the write is in the log", func() bool { return p.Store().End() > end })
+		expect(t, admin, "REPLICAOF 127.0.0.1 1", "+OK")
+		if v, err := c.Receive(); err != nil || v.String() != "-"+resp.ErrNotAcked {
+			t.Errorf("the write: %v, %v", v, err)
+		}
+		expect(t, admin, "GET k", `$"v"`) // a replica's reads wait for nobody
+	})
+}
+
 // TestWait: WAIT and WAITAOF hold up their own connection only, and end with it.
 func TestWait(t *testing.T) {
 	allDrivers(t, func(t *testing.T, s setup) {
@@ -195,6 +217,32 @@ func TestWait(t *testing.T) {
 		expect(t, c, "SET k x", "+OK")
 		expect(t, c, "WAIT 1 5000", ":1") // it is back
 	})
+}
+
+// TestStopWaitsForReplicas: a primary that stops in order leaves its replica with everything that it has acknowledged.
+func TestStopWaitsForReplicas(t *testing.T) {
+	t.Parallel()
+	p, r := replicated(t, setup{}), replicated(t, setup{})
+	follow(t, r, p)
+	c := p.dial()
+	const n = 2000
+	for range n {
+		_ = c.Send("APPEND", "k", strings.Repeat("v", 1000))
+	}
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for range n {
+		if v, err := c.Receive(); err != nil || v.IsError() {
+			t.Fatal(v, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := p.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, r.dial(), "STRLEN k", ":"+strconv.Itoa(1000*n))
 }
 
 // TestMinReplicas: writes need replicas that were heard of.

@@ -152,7 +152,7 @@ func (x *executor) waitAssured(ctx context.Context, store *engine.Store, c *conn
 		x.srv.log.Error("a write is not known to be durable", "err", err)
 		return mayStand(err)
 	}
-	if c.unstable.joined && x.node.Replication.WaitAcked(ctx, c.barrier) != nil {
+	if c.owed && x.node.Replication.WaitAcked(ctx, c.barrier) != nil {
 		return resp.ErrNotAcked
 	}
 	return ""

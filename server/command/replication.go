@@ -145,37 +145,31 @@ func (w *watermark) raise(to engine.Offset) engine.Offset {
 	}
 }
 
-// Acked is the offset up to which as many replicas as replication-acks names have the log; on is false if none has to.
-func (r *Replication) Acked() (off engine.Offset, on bool) {
+// NeedsAcks says whether replies wait for replicas: those to writes, and to reads of what was not acknowledged yet. A reply that has to wait does so
+// until it is sent, also when the node becomes a replica meanwhile.
+func (r *Replication) NeedsAcks() bool {
+	return r.node.Config.ReplicationAcks() > 0 && !r.node.Store.Following()
+}
+
+// Acked says whether as many replicas as replication-acks names have the log up to off.
+func (r *Replication) Acked(off engine.Offset) bool {
 	n := r.node.Config.ReplicationAcks()
-	if n == 0 || r.node.Store.Following() {
-		return 0, false
-	}
-	return r.mark.raise(r.Acks().Reached(n, replication.Stable)), true
+	return n == 0 || r.mark.off.Load() >= off || r.mark.raise(r.Acks().Reached(n, replication.Stable)) >= off
 }
 
-// Assured is the offset up to which replies may be sent, of a store that is stable up to stable.
-func (r *Replication) Assured(stable engine.Offset) engine.Offset {
-	if acked, on := r.Acked(); on {
-		return min(stable, acked)
-	}
-	return stable
-}
-
-// OnAcked calls fn once when Acked reaches off; see replication.Acks. Called only while Acked is on.
+// OnAcked calls fn once when Acked(off) has become true; see replication.Acks.
 func (r *Replication) OnAcked(off engine.Offset, fn func()) (cancel func() bool) {
 	return r.Acks().OnAcked(off, max(1, r.node.Config.ReplicationAcks()), replication.Stable, func(error) { fn() })
 }
 
-// WaitAcked waits until Acked reaches off; an error says that it took longer than replication-acks-timeout.
+// WaitAcked waits until Acked(off); an error says that it took longer than replication-acks-timeout.
 func (r *Replication) WaitAcked(ctx context.Context, off engine.Offset) error {
-	n := r.node.Config.ReplicationAcks()
-	if n == 0 || r.node.CurrentStore().Following() || r.mark.off.Load() >= off {
+	if r.Acked(off) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.node.Config.ReplicationAcksTimeout())
 	defer cancel()
-	_, err := r.Acks().Wait(ctx, off, n, replication.Stable)
+	_, err := r.Acks().Wait(ctx, off, r.node.Config.ReplicationAcks(), replication.Stable)
 	if err == nil {
 		r.mark.raise(off)
 	}
@@ -250,13 +244,21 @@ func syncReplica(c *Ctx) {
 
 func role(c *Ctx) {
 	st := c.Node.Replication.Status()
-	if l := st.Link; l != nil {
+	if !st.Primary {
+		l := st.Link
+		if l == nil { // it waits to be told whom to follow
+			l = &replication.LinkStatus{State: "none"}
+		}
+		offset := int64(-1)
+		if l.Up {
+			offset = int64(st.Offset)
+		}
 		c.Out.Array(5)
 		c.Out.BulkString("slave")
 		c.Out.BulkString(l.Host)
 		c.Out.Int(int64(l.Port))
 		c.Out.BulkString(l.State)
-		c.Out.Int(int64(st.Offset))
+		c.Out.Int(offset)
 		return
 	}
 	online := onlineReplicas(&st)
