@@ -27,11 +27,18 @@ type ackState [levels]engine.Offset
 
 // Acks knows what the connected replicas have acknowledged.
 type Acks struct {
-	mu       sync.Mutex
-	replicas map[*session]*ackState
+	mu sync.Mutex
+	// replicas are the nodes that follow, by ID: one that comes again before its old connection has ended counts once.
+	replicas map[string]*acked
 	waiters  []*ackWaiter
 	waiting  [levels]int // how many wait for each level
 	closed   bool
+}
+
+// acked is what a node has acknowledged on its newest connection.
+type acked struct {
+	s     *session
+	state ackState
 }
 
 type ackWaiter struct {
@@ -49,8 +56,8 @@ func (a *Acks) Count(off engine.Offset, level Level) int {
 }
 
 func (a *Acks) count(off engine.Offset, level Level) (n int) {
-	for _, s := range a.replicas {
-		if s[level] >= off {
+	for _, r := range a.replicas {
+		if r.state[level] >= off {
 			n++
 		}
 	}
@@ -64,9 +71,9 @@ func (a *Acks) Reached(n int, level Level) engine.Offset {
 	if n < 1 || n > len(a.replicas) {
 		return 0
 	}
-	offs := make([]engine.Offset, 0, len(a.replicas))
-	for _, s := range a.replicas {
-		offs = append(offs, s[level])
+	offs := make([]engine.Offset, 0, 8) // on the stack: this is asked often
+	for _, r := range a.replicas {
+		offs = append(offs, r.state[level])
 	}
 	slices.Sort(offs)
 	return offs[len(offs)-n]
@@ -90,8 +97,8 @@ func (a *Acks) OnAcked(off engine.Offset, n int, level Level, fn func(error)) (c
 	}
 	a.waiters = append(a.waiters, w)
 	a.waiting[level]++
-	for s := range a.replicas {
-		s.askNow()
+	for _, r := range a.replicas {
+		r.s.askNow()
 	}
 	a.mu.Unlock()
 	return func() bool {
@@ -132,32 +139,42 @@ func (a *Acks) wanted() (flags byte) {
 	return flags
 }
 
-// join makes a replica count; leave ends that.
+// join makes a replica count, in place of an older connection of the same node; leave ends that.
 func (a *Acks) join(s *session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.replicas == nil {
-		a.replicas = map[*session]*ackState{}
+		a.replicas = map[string]*acked{}
 	}
-	a.replicas[s] = &ackState{}
+	a.replicas[s.hello.nodeID] = &acked{s: s}
+}
+
+// find returns what a session's replica has acknowledged, nil if the session doesn't count. Caller holds mu.
+func (a *Acks) find(s *session) *acked {
+	if r := a.replicas[s.hello.nodeID]; r != nil && r.s == s {
+		return r
+	}
+	return nil
 }
 
 func (a *Acks) leave(s *session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.replicas, s)
+	if a.find(s) != nil {
+		delete(a.replicas, s.hello.nodeID)
+	}
 }
 
 // update notes what a replica has, which never goes back, and calls whoever waited for it.
 func (a *Acks) update(s *session, now ackState) {
 	a.mu.Lock()
-	state := a.replicas[s]
-	if state == nil {
+	r := a.find(s)
+	if r == nil {
 		a.mu.Unlock()
 		return
 	}
-	for l := range state {
-		state[l] = max(state[l], now[l])
+	for l := range r.state {
+		r.state[l] = max(r.state[l], now[l])
 	}
 	var due []*ackWaiter
 	a.waiters = slices.DeleteFunc(a.waiters, func(w *ackWaiter) bool {
@@ -178,8 +195,8 @@ func (a *Acks) update(s *session, now ackState) {
 func (a *Acks) of(s *session) ackState {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if st := a.replicas[s]; st != nil {
-		return *st
+	if r := a.find(s); r != nil {
+		return r.state
 	}
 	return ackState{}
 }

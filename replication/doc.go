@@ -35,7 +35,8 @@
 //	from the primary
 //	  D decision   mode(1) offset(8)      go on at offset; cut the log at offset; or everything anew
 //	  L log        offset(8) bytes        any piece of the log; records begin and end anywhere
-//	  P ping       end(8)                 how far the primary's log was written when it was sent
+//	  P ping       end(8) stamp(8) behind(8)   how far the primary's log was written when it was sent, the stamp of the replica's last
+//	                                      acknowledgement before that, and how old the primary's own data may be: nanoseconds, negative if unknown
 //	  F files      last(1) n×[size(8) length(1) name]
 //	  C chunk      file(4) offset(8) bytes
 //	  E end        file(4) crc(4)         of the whole file
@@ -43,7 +44,7 @@
 //	  X error      text
 //
 //	from the replica
-//	  A ack        written(8) stable(8) synced(8)
+//	  A ack        written(8) stable(8) synced(8) stamp(8)   the stamp is a time by the replica's clock, not 0, which comes back in pings
 //	  H have       last(1) n×[size(8) crc(4)]            what it has of each file already
 //
 // # Full sync

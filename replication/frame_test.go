@@ -167,7 +167,7 @@ func TestHostilePeers(t *testing.T) {
 		string(appendFrame(nil, frameLog, 0, false, []byte("a replica sends no log"))),
 		string(appendFrame(nil, frameAck, 0, false, []byte("short"))),
 		string(appendFrame(nil, frameHave, 0, false, []byte{1, 2, 3})),
-		string(appendFrame(nil, frameAck, 0, false, u64(1<<60), u64(1<<60), u64(1<<60))),
+		string(appendFrame(nil, frameAck, 0, false, u64(1<<60), u64(1<<60), u64(1<<60), u64(1))),
 		"",
 	} {
 		ours, theirs := net.Pipe()

@@ -44,7 +44,6 @@ func (s *session) sendFull(ctx context.Context) error {
 		}
 	}()
 	// From here the log is held for the replica, which comes again for the rest.
-	s.hold.Release()
 	if s.hold, err = s.store.Log().Hold(c.Start.Offset); err != nil {
 		return err
 	}
@@ -241,6 +240,9 @@ func (f *fetch) run() (err error) {
 	if err := f.sayWhatIsThere(); err != nil {
 		return err
 	}
+	if err := f.checkRoom(); err != nil {
+		return err
+	}
 	if err := f.fetchFiles(); err != nil {
 		return err
 	}
@@ -289,6 +291,19 @@ func (f *fetch) list() error {
 		f.progress.total.Add(file.Size)
 	}
 	return f.prune()
+}
+
+// checkRoom refuses a sync for which the disk has no room, before the store that is still in use runs out of it.
+func (f *fetch) checkRoom() error {
+	need := int64(0)
+	for i, file := range f.files {
+		need += file.Size - f.haves[i].size
+	}
+	u, err := f.fs.GetDiskUsage(f.folder)
+	if err == nil && need > 0 && uint64(need) > u.AvailBytes {
+		return fmt.Errorf("replication: the disk has room for %d MiB, the full sync needs %d", u.AvailBytes>>20, need>>20)
+	}
+	return nil // a file system that can't tell: try
 }
 
 // prune removes files of an earlier attempt that are not in the list.

@@ -143,7 +143,7 @@ func (m *Manager) GoodReplicas(maxLag time.Duration) (n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for s := range m.sessions {
-		if sessionState(s.state.Load()) == stateOnline && time.Since(time.Unix(0, s.lastAck.Load())) <= maxLag {
+		if s.online() && s.lag() <= maxLag {
 			n++
 		}
 	}
@@ -238,6 +238,36 @@ func (m *Manager) Close() error {
 	return nil
 }
 
+const (
+	settlePace = 2 * time.Millisecond
+	// settleLag is how long a replica may have been silent that Settle waits for.
+	settleLag = time.Second
+)
+
+// Settle waits, before the node stops and when no more clients write, until the replicas that are there have the whole log, or ctx ends.
+func (m *Manager) Settle(ctx context.Context) {
+	store := m.Store()
+	if store.Following() {
+		return
+	}
+	if _, err := store.Log().Flush(); err != nil {
+		return
+	}
+	for end := store.Log().Written(); m.anyBehind(end) && sleep(ctx, settlePace) == nil; {
+	}
+}
+
+func (m *Manager) anyBehind(end engine.Offset) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for s := range m.sessions {
+		if s.online() && s.lag() <= settleLag && m.acks.of(s)[Written] < end {
+			return true
+		}
+	}
+	return false
+}
+
 // endSessions hangs up on all replicas, and waits for that.
 func (m *Manager) endSessions() {
 	m.mu.Lock()
@@ -248,12 +278,19 @@ func (m *Manager) endSessions() {
 	m.active.Wait()
 }
 
-// register adds a session. done removes it, and keeps the log for its replica for a while.
+// register adds a session, in place of one of the same node that has not ended yet: its link broke and only the node knows. done
+// removes it, and keeps the log for its replica for a while.
 func (m *Manager) register(s *session) (ctx context.Context, done func(), err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed || m.replacing {
 		return nil, nil, ErrClosed
+	}
+	for old, cancel := range m.sessions {
+		if old.hello.nodeID == s.hello.nodeID {
+			cancel()
+			m.acks.leave(old)
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.store = m.store

@@ -42,7 +42,8 @@ type session struct {
 	ask   chan struct{} // somebody waits for an acknowledgement
 
 	state   atomic.Int32
-	lastAck atomic.Int64 // unix nanoseconds
+	lastAck atomic.Int64  // unix nanoseconds
+	stamp   atomic.Uint64 // of the last acknowledgement, by the replica's clock
 	sentEnd atomic.Uint64
 	// haves are what the replica has of a checkpoint's files.
 	haves chan []have
@@ -131,17 +132,17 @@ func (s *session) greet() error {
 // decide compares positions and holds the log where the stream will begin.
 func (s *session) decide() (decision, error) {
 	log := s.store.Log()
-	if _, err := s.store.Log().Flush(); err != nil {
+	if _, err := log.Flush(); err != nil {
 		return decision{}, err
 	}
-	from := min(max(s.hello.end, log.Start()), log.Written())
-	hold, err := log.Hold(from)
-	if err != nil {
-		return decision{}, err
-	}
-	s.hold = hold
 	own := position{start: log.Start(), end: log.Written(), terms: log.Terms()}
 	d := decide(own, &s.hello, log.LinkAt)
+	if d.mode != modeFull { // whoever has to cut its log comes again for what is behind
+		var err error
+		if s.hold, err = log.Hold(d.offset); err != nil {
+			d = decision{modeFull, 0, err.Error()}
+		}
+	}
 	switch d.mode {
 	case modePartial:
 		s.m.partialOK.Add(1)
@@ -184,7 +185,6 @@ func (s *session) stream(ctx context.Context, from engine.Offset) error {
 		if err != nil {
 			return err
 		}
-		s.moveHold()
 		if more {
 			continue
 		}
@@ -247,11 +247,22 @@ func (s *session) ping(ctx context.Context) error {
 		if err := s.sendPing(0); err != nil {
 			return err
 		}
+		if s.online() {
+			s.moveHold()
+		}
 	}
 }
 
+func (s *session) online() bool { return sessionState(s.state.Load()) == stateOnline }
+
+// sendPing tells how far the log is written, which of the replica's acknowledgements came last before that, and how old this node's own data may be.
 func (s *session) sendPing(flags byte) error {
-	return s.w.write(framePing, flags, u64(s.store.Log().Written()))
+	echo, behind := s.stamp.Load(), time.Duration(0)
+	if s.store.Following() {
+		_, behind = s.m.Link()
+	}
+	end := s.store.Log().Written() // last, so that what the others promise is in it
+	return s.w.write(framePing, flags, u64(end), u64(echo), u64(uint64(behind)))
 }
 
 // askNow makes the session ask its replica for an acknowledgement.
@@ -276,10 +287,14 @@ func (s *session) receive(ctx context.Context) error {
 		case frameAck:
 			p := f.parse()
 			state := ackState{p.u64(), p.u64(), p.u64()}
+			stamp := p.u64()
 			if !p.ok {
 				return errFrame
 			}
-			if end := s.sentEnd.Load(); sessionState(s.state.Load()) == stateOnline {
+			if s.stamp.Swap(stamp) == 0 {
+				s.askNow() // the answer tells the replica for the first time how fresh it is
+			}
+			if end := s.sentEnd.Load(); s.online() {
 				for l := range state {
 					state[l] = min(state[l], max(end, s.hello.end))
 				}

@@ -69,20 +69,31 @@ type link struct {
 	done   chan struct{}
 }
 
-// freshness tells how stale a replica's data may be.
+// freshness tells how stale a replica's data may be. A ping may have been on its way for any time, so it counts for the moment at which the
+// acknowledgement left here that the primary had got before: clocks of two nodes are never compared.
 type freshness struct {
-	primaryEnd engine.Offset // of the last ping
-	pingAt     time.Time
-	freshAt    time.Time // everything that the primary had at this time is applied
+	// awaited is what the primary had at the time asOf, which is zero when nothing is awaited. A later ping counts when this is there, or
+	// a replica that is always a little behind would never be fresh.
+	awaited engine.Offset
+	asOf    time.Time
+	freshAt time.Time // everything that the primary had at this time is applied
 }
 
-// ping notes what the primary has; applied notes what is applied here.
-func (f *freshness) ping(end engine.Offset, now time.Time) { f.primaryEnd, f.pingAt = end, now }
+// ping notes what the primary had at a time; applied notes what is applied here.
+func (f *freshness) ping(end engine.Offset, asOf time.Time) {
+	if f.asOf.IsZero() {
+		f.awaited, f.asOf = end, asOf
+	}
+}
 
 func (f *freshness) applied(end engine.Offset) {
-	if !f.pingAt.IsZero() && end >= f.primaryEnd {
-		f.freshAt = f.pingAt
+	if f.asOf.IsZero() || end < f.awaited {
+		return
 	}
+	if f.asOf.After(f.freshAt) {
+		f.freshAt = f.asOf
+	}
+	f.asOf = time.Time{}
 }
 
 func (l *link) start() {
@@ -150,7 +161,7 @@ func (l *link) connect(ctx context.Context) error {
 	l.state.Store(int32(linkHandshake))
 	c := &linkConn{
 		l: l, conn: conn, store: l.m.Store(), buffered: bufio.NewReaderSize(conn, 2*chunkSize),
-		w: &frameWriter{conn: conn, timeout: l.m.timeout}, ack: make(chan byte, 1),
+		w: &frameWriter{conn: conn, timeout: l.m.timeout}, ack: make(chan byte, 1), began: time.Now(),
 	}
 	c.in = newFrameReader(conn, c.buffered, l.m.timeout)
 	if err := c.handshake(); err != nil {
@@ -173,6 +184,7 @@ type linkConn struct {
 	// goal is what the primary had when the stream began, as its first ping says; the link is up when that is applied.
 	goal   engine.Offset
 	pinged bool
+	began  time.Time // stamps are counted from here
 }
 
 func (c *linkConn) handshake() error {
@@ -295,6 +307,10 @@ func (c *linkConn) stream(ctx context.Context) error {
 	if c.store.End() == 0 {
 		c.l.m.filling.Store(true)
 	}
+	c.l.mu.Lock()
+	c.l.fresh.asOf = time.Time{} // what another connection has announced may never come
+	c.l.mu.Unlock()
+	c.askAck(flagAckWritten) // the ping that answers it tells how fresh this node is
 	for {
 		f, err := c.in.next()
 		if err != nil {
@@ -305,11 +321,7 @@ func (c *linkConn) stream(ctx context.Context) error {
 		case frameLog:
 			err = c.apply(ctx, &f)
 		case framePing:
-			p := f.parse()
-			c.notePing(p.u64())
-			if !p.ok {
-				err = errFrame
-			}
+			err = c.notePing(&f)
 		case frameError:
 			err = remoteError(&f)
 		default:
@@ -333,14 +345,24 @@ func (c *linkConn) arrive() {
 	}
 }
 
-func (c *linkConn) notePing(end engine.Offset) {
+func (c *linkConn) notePing(f *frame) error {
+	p := f.parse()
+	end, stamp, behind := p.u64(), time.Duration(p.u64()), time.Duration(p.u64())
+	if !p.ok || stamp < 0 || stamp > time.Since(c.began) {
+		return errFrame
+	}
 	if !c.pinged {
 		c.pinged, c.goal = true, end
 	}
+	if stamp == 0 || behind < 0 {
+		return nil
+	}
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
-	c.l.fresh.ping(end, time.Now())
 	c.l.fresh.applied(c.store.End())
+	c.l.fresh.ping(end, c.began.Add(stamp-behind))
+	c.l.fresh.applied(c.store.End())
+	return nil
 }
 
 // apply appends and applies whole records; the beginning of another one waits for the rest.
@@ -413,6 +435,7 @@ func (c *linkConn) acknowledge(ctx context.Context) {
 		switch {
 		case flags&flagAckSynced != 0 && log.Synced() < end:
 			if log.Sync() == nil && c.sendAck() != nil {
+				_ = c.conn.Close()
 				return
 			}
 		case flags&flagAckStable != 0 && log.Stable() < end:
@@ -435,8 +458,8 @@ func (c *linkConn) tryAskAck() {
 
 func (c *linkConn) sendAck() error {
 	log := c.store.Log()
-	synced := log.Synced()
-	return c.w.write(frameAck, 0, u64(log.Written()), u64(log.Stable()), u64(synced))
+	synced, stamp := log.Synced(), uint64(time.Since(c.began))
+	return c.w.write(frameAck, 0, u64(log.Written()), u64(log.Stable()), u64(synced), u64(stamp))
 }
 
 // rewind cuts the log where it parts from the primary's, or else asks for a full sync.
@@ -450,6 +473,7 @@ func (c *linkConn) rewind(ctx context.Context, to engine.Offset) error {
 	})
 	switch {
 	case err == nil:
+		c.l.forgetFreshness()
 		c.l.m.notice("replication: the log was cut where it parts from the primary's", "offset", to)
 		c.l.m.rewinds.Add(1)
 		return errRetry
@@ -500,6 +524,14 @@ func (c *linkConn) install(ctx context.Context) error {
 		return err
 	}
 	c.l.full, c.l.diverged = false, 0
+	c.l.forgetFreshness()
 	c.l.m.filling.Store(false)
 	return errRetry
+}
+
+// forgetFreshness: the data is another one, and may be older than what was there.
+func (l *link) forgetFreshness() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fresh = freshness{}
 }

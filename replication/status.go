@@ -100,9 +100,17 @@ func (s *session) status() ReplicaStatus {
 	return ReplicaStatus{
 		NodeID: s.hello.nodeID, Address: addr, Port: s.hello.port, State: sessionState(s.state.Load()).String(),
 		Written: acked[Written], Stable: acked[Stable], Synced: acked[Synced],
-		Lag:      time.Since(time.Unix(0, s.lastAck.Load())),
+		Lag:      s.lag(),
 		SyncDone: s.progress.done.Load(), SyncReuse: s.progress.reused.Load(), SyncTotal: s.progress.total.Load(),
 	}
+}
+
+// lag is the time since the last acknowledgement, 0 until the log is sent.
+func (s *session) lag() time.Duration {
+	if !s.online() {
+		return 0
+	}
+	return time.Since(time.Unix(0, s.lastAck.Load()))
 }
 
 func (l *link) status() LinkStatus {

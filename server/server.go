@@ -182,6 +182,7 @@ func (s *Server) end(ctx context.Context) {
 	defer stopWaiting()
 	s.driver.shutdown(ctx)
 	s.workers.close()
+	s.node.Replication.Settle(ctx)
 	_ = s.node.Replication.Close() // returns nil
 	s.replicas.Wait()
 	s.node.Close()
