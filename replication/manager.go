@@ -82,7 +82,9 @@ type Manager struct {
 	link      *link
 	replacing bool
 	closed    bool
-	active    sync.WaitGroup // sessions
+	active    sync.WaitGroup     // sessions
+	reign     context.Context    // see Reign; changed under roleMu, too
+	endReign  context.CancelFunc // under roleMu
 
 	filling atomic.Bool
 
@@ -110,6 +112,7 @@ func NewManager(store *engine.Store, o Options, s Settings) *Manager {
 		}
 	}
 	m := &Manager{o: o, store: store, sessions: map[*session]context.CancelFunc{}, retained: map[string]*retained{}}
+	m.beginReign()
 	m.SetSettings(s)
 	return m
 }
@@ -168,7 +171,7 @@ func (m *Manager) ReplicaOf(host string, port int) error {
 	if err := m.stopLink(); err != nil {
 		return err
 	}
-	if err := m.Store().Follow(); err != nil {
+	if err := m.follow(); err != nil {
 		return err
 	}
 	l := &link{m: m, host: host, port: port}
@@ -189,6 +192,7 @@ func (m *Manager) NoOne() error {
 	if err := m.Store().Promote(); err != nil {
 		return err
 	}
+	m.beginReign()
 	m.filling.Store(false)
 	return engine.DiscardIncoming(m.o.Dir, m.o.FS)
 }
@@ -201,7 +205,32 @@ func (m *Manager) Halt() error {
 	if err := m.stopLink(); err != nil {
 		return err
 	}
-	return m.Store().Follow()
+	return m.follow()
+}
+
+// Reign ends when the node, which is a primary, takes no more writes: what waits for its replicas waits for them no longer. Ask for it before
+// whether it is a primary.
+func (m *Manager) Reign() context.Context {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reign
+}
+
+func (m *Manager) beginReign() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.reign == nil || m.reign.Err() != nil {
+		m.reign, m.endReign = context.WithCancel(context.Background())
+	}
+}
+
+// follow makes the store a follower. Caller holds roleMu.
+func (m *Manager) follow() error {
+	err := m.Store().Follow()
+	if err == nil {
+		m.endReign()
+	}
+	return err
 }
 
 // stopLink ends the replica's side, and waits for it. Caller holds roleMu.
@@ -235,6 +264,7 @@ func (m *Manager) Close() error {
 	}
 	m.mu.Unlock()
 	m.acks.close()
+	m.endReign()
 	return nil
 }
 

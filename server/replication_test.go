@@ -216,6 +216,23 @@ func TestWait(t *testing.T) {
 		expect(t, c, "CLIENT KILL TYPE replica", ":1")
 		expect(t, c, "SET k x", "+OK")
 		expect(t, c, "WAIT 1 5000", ":1") // it is back
+		end := p.Store().End()
+		for _, line := range []string{"WAIT 2 0", "WAITAOF 0 2 0"} {
+			_ = c.Send("SET", "k", line)
+			_ = c.Send(strings.Fields(line)...)
+			if err := c.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			poll.Until(t, "it waits", func() bool { return strings.Contains(do(t, other, "CLIENT LIST"), "flags=b") && p.Store().End() > end })
+			expect(t, other, "REPLICAOF 127.0.0.1 1", "+OK")
+			for _, want := range []string{"+OK", "-" + resp.ErrRoleChanged} {
+				if v, err := c.Receive(); err != nil || v.String() != want {
+					t.Fatalf("%s: got %v, %v, want %s", line, v, err, want)
+				}
+			}
+			expect(t, other, "REPLICAOF NO ONE", "+OK")
+			end = p.Store().End()
+		}
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 
 // wait is WAIT. Unlike Redis, it counts the replicas that have everything written so far, by whomever.
 func wait(c *Ctx) {
+	reign := c.Node.Replication.Reign()
 	if c.Node.Store.Following() {
 		c.Out.Error("ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be " +
 			"writable (which is not the default) writes to replicas are just local and are not propagated.")
@@ -35,11 +36,18 @@ func wait(c *Ctx) {
 	c.Await(func(ctx context.Context) {
 		ctx, cancel := withTimeout(ctx, limit)
 		defer cancel()
+		defer context.AfterFunc(reign, cancel)()
 		if _, err := store.FlushLog(); err != nil {
 			return
 		}
 		have, _ = acks.Wait(ctx, off, int(min(n, math.MaxInt32)), replication.Written)
-	}, func(c *Ctx) { c.Out.Int(int64(have)) })
+	}, func(c *Ctx) {
+		if reign.Err() != nil {
+			c.Out.Error(resp.ErrRoleChanged)
+			return
+		}
+		c.Out.Int(int64(have))
+	})
 }
 
 // waitAOF is WAITAOF: WAIT for disks, this node's first.
@@ -61,13 +69,17 @@ func waitAOF(c *Ctx) {
 	if !ok {
 		return
 	}
-	store, acks := c.Node.Store, c.Node.Replication.Acks()
+	store, acks, reign := c.Node.Store, c.Node.Replication.Acks(), c.Node.Replication.Reign()
 	if store.Following() {
 		c.Out.Error("ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.")
 		return
 	}
 	off := store.End()
 	reply := func(c *Ctx) {
+		if reign.Err() != nil {
+			c.Out.Error(resp.ErrRoleChanged)
+			return
+		}
 		c.Out.Array(2)
 		c.bool01(store.Log().Synced() >= off)
 		c.Out.Int(int64(acks.Count(off, replication.Synced)))
@@ -80,6 +92,7 @@ func waitAOF(c *Ctx) {
 	c.Await(func(ctx context.Context) {
 		ctx, cancel := withTimeout(ctx, limit)
 		defer cancel()
+		defer context.AfterFunc(reign, cancel)()
 		synced := make(chan error, 1)
 		errands.Add(1)
 		go func() {

@@ -29,6 +29,8 @@ const (
 	ErrStale        = "MASTERDOWN The data may be older than replica-max-staleness allows."
 	ErrLoading      = "LOADING Redis is loading the dataset in memory"
 	ErrTimeoutRange = "ERR timeout is out of range"
+	// ErrRoleChanged ends what waits for replicas when the node becomes one.
+	ErrRoleChanged = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
 	// ErrNotAcked is for writes that stand on this node; after a failover they may be gone.
 	ErrNotAcked = "NOREPLICAS The write may or may not stand: fewer replicas than replication-acks asks for have acknowledged it in time."
 
