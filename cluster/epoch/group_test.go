@@ -2,10 +2,12 @@ package epoch
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/cairndb/cairn/cluster/slotmap"
+	"github.com/hashicorp/raft"
 )
 
 func one(s uint16) *slotmap.Set {
@@ -405,12 +407,59 @@ func TestHandOver(t *testing.T) {
 	from.get().ResumeLease()
 	c.eventually("it serves again", func() bool { return from.get().Serving() })
 
+	var dead []slotmap.NodeID // a voter that is neither of both, and does not answer
+	for _, n := range c.nodes {
+		if n != from && n != to && n != c.leader() && has(n.get().Table().Voters, n.id) {
+			dead = []slotmap.NodeID{n.id}
+		}
+	}
+	c.net.cut(true, c.ids(), dead)
+	c.net.cut(true, dead, c.ids())
 	began := time.Now()
 	from.get().ReleaseLease(t.Context())
+	if took := time.Since(began); took > testLease/2 {
+		t.Errorf("it waited %v for a voter that is dead", took)
+	}
 	c.propose(to, Request{Op: OpPrimary, Shard: sid(1), Node: to.id, Expect: to.get().Table().Shard(sid(1)).Epoch})
 	c.eventually("the other serves", func() bool { return to.get().Serving() })
 	t.Logf("handed over in %v", time.Since(began))
 	if from.get().Serving() {
 		t.Fatal("both serve")
+	}
+}
+
+// A leader whose table may lack what was decided before its term grants no slots: they may have been taken from their owner a moment ago.
+func TestNoSlotsBeforeTheTermIsOpen(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	tab := c.form()
+	g := c.leader().get()
+	m, s := g.member(), tab.Shard(sid(0))
+	r := &Request{Op: OpSlots, Shard: s.ID, Expect: s.Epoch, Slots: tab.Expect(one(3))}
+	c.eventually("it is refused", func() bool { // it is opened again at once
+		m.opened.Store(0)
+		return errors.Is(g.leaseOut(t.Context(), m, r), raft.ErrNotLeader)
+	})
+	c.eventually("it is granted in the open term", func() bool { return g.leaseOut(t.Context(), m, r) == nil })
+}
+
+func TestRenewalPace(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		lease time.Duration
+		tries int
+		want  time.Duration
+	}{
+		{15 * time.Second, 0, 10 * time.Millisecond},
+		{15 * time.Second, 3, 80 * time.Millisecond},
+		{15 * time.Second, 99, 750 * time.Millisecond},
+		{time.Second, 2, 40 * time.Millisecond},
+		{time.Second, 3, 50 * time.Millisecond},
+		{100 * time.Millisecond, 9, 10 * time.Millisecond},
+	} {
+		k := &keeper{g: &Group{o: Options{Lease: c.lease}}, holder: NewHolder(nid(0), c.lease, 1)}
+		if got := k.pace(0, c.tries); got != c.want {
+			t.Errorf("after %d tries at a lease of %v: %v, want %v", c.tries, c.lease, got, c.want)
+		}
 	}
 }

@@ -50,17 +50,36 @@ func (g *Group) ReleaseLease(ctx context.Context) {
 	if !ok {
 		return
 	}
+	g.tellRelease(ctx, voters, r)
+}
+
+// tellRelease tells all voters, and waits for a majority: more are not needed to hold the lease next, and one that is dead would answer never.
+func (g *Group) tellRelease(ctx context.Context, voters []slotmap.NodeID, r Renewal) {
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithTimeout(ctx, g.o.Lease/3)
+	defer cancel()
+	told := make(chan bool, len(voters))
 	for _, v := range voters {
 		wg.Go(func() {
+			var err error
 			if v != g.o.Self {
-				_, _ = g.peers.call(ctx, v, callRelease, appendRenewal(nil, r))
+				_, err = g.peers.call(ctx, v, callRelease, appendRenewal(nil, r))
 			} else if m := g.memberOf(r.Cluster, r.Generation); m != nil {
 				m.release(r)
 			}
+			told <- err == nil
 		})
 	}
-	wg.Wait()
+	left := majority(len(voters))
+	for range voters {
+		if <-told {
+			left--
+		}
+		if left == 0 {
+			return
+		}
+	}
 }
 
 // ResumeLease takes ReleaseLease back.
@@ -84,7 +103,7 @@ func (k *keeper) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var learned *Table
-	due := time.Duration(0)
+	due, tries := time.Duration(0), 0
 	for {
 		t, changed := k.g.changed()
 		now := k.g.o.Clock.Now()
@@ -93,14 +112,15 @@ func (k *keeper) run() {
 			held := k.holder.shard
 			k.holder.Learn(t)
 			if learned = t; held == nil || k.holder.Until() == 0 {
-				due = now
+				due, tries = now, 0
 			}
 		}
 		var r Renewal
 		begin := false
 		if now >= due {
 			if r, begin = k.holder.Begin(now); begin {
-				due = now + k.pace(now)
+				due = now + k.pace(now, tries)
+				tries++
 			} else {
 				due = now + k.g.o.Lease
 			}
@@ -114,7 +134,7 @@ func (k *keeper) run() {
 		select {
 		case <-changed:
 		case <-k.again:
-			due = 0
+			due, tries = 0, 0
 		case <-timer.C:
 		case <-k.g.ctx.Done():
 			return
@@ -122,12 +142,15 @@ func (k *keeper) run() {
 	}
 }
 
-// pace is the time between renewals: short until there is a lease.
-func (k *keeper) pace(now time.Duration) time.Duration {
+// firstPace is the time between the first two renewals under a grant, of which most voters hear a moment later than this node may.
+const firstPace = 10 * time.Millisecond
+
+// pace is the time to the next renewal: short until there is a lease, at first above all.
+func (k *keeper) pace(now time.Duration, tries int) time.Duration {
 	if now < k.holder.Until() {
 		return k.g.o.Lease / 3
 	}
-	return max(k.g.o.Lease/20, 10*time.Millisecond)
+	return min(max(k.g.o.Lease/20, firstPace), firstPace<<min(tries, 10))
 }
 
 func (k *keeper) send(wg *sync.WaitGroup, voters []slotmap.NodeID, r Renewal) {

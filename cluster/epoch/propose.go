@@ -180,6 +180,9 @@ func (g *Group) leaseOut(ctx context.Context, m *member, r *Request) error {
 	if r.Op != OpSlots || r.Shard == "" {
 		return nil
 	}
+	if _, ok := m.leads(); !ok {
+		return raft.ErrNotLeader // of what was decided before its term, some may not be in its table yet
+	}
 	t := m.fsm.table.Load()
 	free := slices.ContainsFunc(r.Slots, func(at SlotsAt) bool {
 		for s := int(at.First); s <= int(at.Last); s++ {
