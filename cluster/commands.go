@@ -166,16 +166,13 @@ func (c *Cluster) assignAlone(slot uint16, to slotmap.NodeID, keys int64) error 
 // new ones, is for SETSLOT's protocol to ensure. A node that has nothing to do with the slot only looks.
 func (c *Cluster) assign(slot uint16, to slotmap.NodeID, keys int64) error {
 	c.mu.Lock()
-	t := c.mu.table
-	owner, known, importing := t.owners.Owner(slot), t.peers[to] != nil, t.importing[slot] != ""
-	self := t.self
+	ask, err := c.mu.table.mayGrant(slot, to, keys)
+	self := c.mu.table.self
 	c.mu.Unlock()
-	switch {
-	case !known:
-		return refuse("Unknown node %s", to)
-	case owner == self && to != self && keys != 0:
-		return refuse("Can't assign hashslot %d to a different node while I still hold keys for this hash slot.", slot)
-	case owner != to && (owner == self || to == self || owner == "" || importing):
+	if err != nil {
+		return err
+	}
+	if ask {
 		if to == self {
 			defer c.arrivals.expect(slot)()
 		}
@@ -210,6 +207,9 @@ func (c *Cluster) Replicate(node string) error {
 	if _, err := c.propose(ctx, epoch.Request{Op: epoch.OpMember, Shard: s.ID, Node: self}); err != nil {
 		return err
 	}
+	c.mu.Lock()
+	c.mu.table.wish = ""
+	c.mu.Unlock()
 	c.wakeRole()
 	return nil
 }

@@ -16,7 +16,7 @@ func (t *table) learn(g *epoch.Table, now int64) {
 	if t.formed() && g.Cluster == t.grants.Cluster && t.grants.ShardOf(t.self) != nil {
 		t.dropped = g.ShardOf(t.self) == nil
 	}
-	if t.grants == nil && t.me().Primary != "" {
+	if t.grants == nil && t.me().Primary != "" && unplaced(g, t.self) {
 		t.wish = t.me().Primary
 	}
 	t.grants = g
@@ -28,6 +28,12 @@ func (t *table) learn(g *epoch.Table, now int64) {
 	}
 	t.settle(now)
 	t.judge(now)
+}
+
+// unplaced says whether the group knows nothing of a node that may be a replica: it has no place, or one of its own, without slots.
+func unplaced(g *epoch.Table, id slotmap.NodeID) bool {
+	s := g.ShardOf(id)
+	return s == nil || s.Primary == id && g.SlotsOf(s.ID).Len() == 0
 }
 
 // granted is who owns what by the group's table.
@@ -51,8 +57,11 @@ func (t *table) assume() {
 		return
 	}
 	primary := t.primaryOf(t.self)
-	if me.Shard != s.ID && primary != "" {
-		t.follows = 0
+	if me.Shard != s.ID {
+		t.promised = 0 // it was about the primary of another shard
+		if primary != "" {
+			t.follows = 0
+		}
 	}
 	if me.Shard != s.ID || me.Primary != primary || me.Epoch != s.Epoch {
 		me.Shard, me.Primary, me.Epoch = s.ID, primary, s.Epoch
@@ -138,6 +147,21 @@ func (t *table) mayReplicate(id slotmap.NodeID) error {
 		return refuse("To set a master the node must be empty and without assigned slots.")
 	}
 	return nil
+}
+
+// mayGrant checks SETSLOT NODE, and says whether there is anything to ask the group for.
+func (t *table) mayGrant(slot uint16, to slotmap.NodeID, keys int64) (ask bool, err error) {
+	owner, from := t.owners.Owner(slot), t.importing[slot]
+	switch {
+	case t.peers[to] == nil:
+		return false, refuse("Unknown node %s", to)
+	case owner == t.self && to != t.self && keys != 0:
+		return false, refuse("Can't assign hashslot %d to a different node while I still hold keys for this hash slot.", slot)
+	case to == t.self && owner != to && owner != "" && from != "" && from != owner:
+		// A replica has taken the source's place meanwhile. It does not have the source's mark, and may have taken new keys.
+		return false, refuse("Slot %d is imported from %s, but belongs to %s now", slot, from, owner)
+	}
+	return owner != to && (owner == t.self || to == t.self || owner == "" || from != ""), nil
 }
 
 // pledge says to all, once there is nothing left to claim, that this node changes its claims no more by itself: the group that is

@@ -155,3 +155,90 @@ func TestGroupView(t *testing.T) {
 		t.Error(v.Nodes[1].Dead)
 	}
 }
+
+// A replica that was stopped while its former primary went to another shard stays where the group has it.
+func TestLearnKeepsThePlace(t *testing.T) {
+	t.Parallel()
+	a, b, d := digitID("a"), digitID("b"), digitID("d")
+	form := func(founders ...epoch.Founder) *epoch.Table {
+		t.Helper()
+		founders = append(founders, epoch.Founder{Shard: digitID("2"), Primary: b, Epoch: 2, Slots: ranges("8192-16383")})
+		g, err := epoch.Form(digitID("f"), founders)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	follower := func() *table {
+		tab := newTable(record{ID: a, Shard: digitID("1"), Primary: b}, Settings{NodeTimeout: short}, 0)
+		tab.accept(&record{ID: b, Shard: digitID("2"), Version: 1, BusPort: 1}, 0)
+		return tab
+	}
+	for _, c := range []struct {
+		name string
+		g    *epoch.Table
+		want slotmap.NodeID
+	}{
+		{"a replica of another primary by now", form(epoch.Founder{Shard: digitID("1"), Primary: d, Replicas: []slotmap.NodeID{a}, Epoch: 1, Slots: ranges("0-8191")}), ""},
+		{"a primary by now", form(epoch.Founder{Shard: digitID("1"), Primary: a, Epoch: 1, Slots: ranges("0-8191")}), ""},
+		{"not heard of", form(), b},
+		{"taken for a primary of its own", form(epoch.Founder{Shard: digitID("1"), Primary: a, Epoch: 1}), b},
+	} {
+		tab := follower()
+		if tab.learn(c.g, 0); tab.wish != c.want {
+			t.Errorf("%s: it wants to replicate %q", c.name, tab.wish)
+		}
+	}
+}
+
+// What was promised about the primary of one shard says nothing about that of another, whose epoch may be smaller.
+func TestPromiseEndsWithTheShard(t *testing.T) {
+	t.Parallel()
+	tab := formedTable(t)
+	tab.promised, tab.follows = 7, 7
+	tab.settle(0)
+	if tab.promised != 7 {
+		t.Error("a promise is forgotten")
+	}
+	moved, err := epoch.Form(digitID("f"), []epoch.Founder{
+		{Shard: digitID("2"), Primary: digitID("b"), Replicas: []slotmap.NodeID{digitID("a"), digitID("c")}, Epoch: 2, Slots: ranges("0-16383")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab.learn(moved, 0)
+	if tab.promised != 0 || tab.follows != 0 || tab.primaryOf(tab.self) != digitID("b") {
+		t.Errorf("promised %d, follows %d", tab.promised, tab.follows)
+	}
+}
+
+func TestMayGrant(t *testing.T) {
+	t.Parallel()
+	a, b, c := digitID("a"), digitID("b"), digitID("c")
+	for _, tc := range []struct {
+		name     string
+		slot     uint16
+		to, from slotmap.NodeID
+		keys     int64
+		ask      bool
+		err      string
+	}{
+		{"given away, empty", 1, b, "", 0, true, ""},
+		{"given away, with keys", 1, b, "", 1, false, "Can't assign hashslot 1"},
+		{"to nobody known", 1, digitID("e"), "", 0, false, "Unknown node"},
+		{"its own already", 1, a, "", 5, false, ""},
+		{"imported from its owner", 9000, a, b, 5, true, ""},
+		{"imported from one who is its owner no more", 9000, a, c, 5, false, "Slot 9000 is imported from"},
+		{"taken without a mark", 9000, a, "", 0, true, ""},
+		{"between others", 9000, c, "", 0, false, ""},
+	} {
+		tab := formedTable(t)
+		if tc.from != "" {
+			tab.importing[tc.slot] = tc.from
+		}
+		ask, err := tab.mayGrant(tc.slot, tc.to, tc.keys)
+		if ask != tc.ask || (err == nil) != (tc.err == "") || err != nil && !strings.HasPrefix(err.Error(), tc.err) {
+			t.Errorf("%s: %v %v", tc.name, ask, err)
+		}
+	}
+}

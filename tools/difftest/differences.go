@@ -95,6 +95,11 @@ var intendedDifferences = []intended{
 		Why:  "What is acknowledged is in the log already, within `appendfsync`.",
 	},
 	{
+		Name: "CLUSTER SETSLOT NODE",
+		What: "It is refused on the target when the slot is imported from a node that is not its owner any more.",
+		Why:  "A replica that has taken the source's place does not know of the move, and may have taken new keys, which would be lost.",
+	},
+	{
 		Name: "CLUSTER REPLICATE, FAILOVER",
 		What: "They are refused inside `MULTI`.",
 		Why:  "A change of role waits until no command uses the store, `EXEC` included.",
