@@ -81,17 +81,15 @@ func (c *Cluster) closeGroup() error {
 
 // resetGroup makes this node forget its group. With a new ID it starts anew.
 func (c *Cluster) resetGroup() error {
-	g := c.group.Load()
-	if g == nil {
+	if c.o.GroupDir == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, proposeTimeout)
-	defer cancel()
-	if err := g.Reset(ctx); err != nil {
-		return err
-	}
-	if err := c.closeGroup(); err != nil {
-		return err
+	if g := c.group.Load(); g != nil {
+		ctx, cancel := context.WithTimeout(c.ctx, proposeTimeout)
+		defer cancel()
+		if err := errors.Join(g.Reset(ctx), c.closeGroup()); err != nil {
+			return err
+		}
 	}
 	c.fenced.Store(false)
 	c.foundingUntil.Store(0)

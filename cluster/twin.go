@@ -16,7 +16,7 @@ import (
 // nonce in its record. A process that hears of its own ID with another nonce, or
 // reads in nodes.conf where it lived last, asks at that address. Nobody there, or
 // itself: it was its own past. Another process: the one that runs for a shorter time
-// withdraws, which means that it serves nothing and leaves the gossip until it is
+// withdraws, which means that it serves nothing and leaves the gossip and the group of epochs until it is
 // restarted or gets a new ID (CLUSTER RESET HARD).
 //
 // Who withdraws is decided by the one that is asked, from durations alone:
@@ -190,6 +190,9 @@ func (c *Cluster) withdraw(peer string) {
 	c.spawn(func() {
 		if c.withdrawn.Load() {
 			c.stopGossip()
+			if err := c.closeGroup(); err != nil { // two processes must not be one voter
+				c.log.Error("cluster: leaving the group of epochs", "err", err)
+			}
 		}
 	})
 }

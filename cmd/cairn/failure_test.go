@@ -117,6 +117,15 @@ func TestCopiedDataFolder(t *testing.T) {
 	if v := do(t, nodes[0].Port, "SET", key, "v"); v.Text != "OK" {
 		t.Errorf("the original answers %v", v)
 	}
+	testnode.Eventually(t, 20*time.Second, func() error {
+		if v := do(t, twin.Port, "CLUSTER", "INFO"); strings.Contains(v.Text, "cluster_group_state:") {
+			return fmt.Errorf("the copy votes:\n%s", v.Text)
+		}
+		return nil
+	})
+	if v := do(t, twin.Port, "CLUSTER", "RESET", "HARD"); v.Text != "OK" {
+		t.Errorf("the copy, when it is to be a new node, answers %v", v)
+	}
 	if err := testnode.WaitClusterOK(nodes, 20*time.Second); err != nil {
 		t.Error(err)
 	}
