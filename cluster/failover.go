@@ -104,7 +104,7 @@ func (c *Cluster) Failover(mode FailoverMode) error {
 	t := c.mu.table
 	s, primary := t.shardOf(t.self), t.primaryOf(t.self)
 	peer := t.peers[primary]
-	self := t.self
+	self, empty := t.self, t.follows == 0
 	c.mu.Unlock()
 	switch {
 	case primary == "":
@@ -113,6 +113,8 @@ func (c *Cluster) Failover(mode FailoverMode) error {
 		return refuse("I'm a replica but my master is unknown to me")
 	case s == nil:
 		return refuse("The cluster has not formed its group yet")
+	case empty && mode != FailoverManual:
+		return refuse("This replica has not had its master's data yet")
 	}
 	if mode == FailoverManual {
 		if peer.failed || peer.refuses {
@@ -194,7 +196,7 @@ var (
 )
 
 // handOver makes a replica the primary in this node's place, without loss: writes wait, the replica gets the last of them, this node gives
-// up its lease, and the group grants.
+// up its lease, and the group grants. A replica that is far behind has to catch up before clients wait for it.
 func (c *Cluster) handOver(to slotmap.NodeID) error {
 	c.handing.Lock()
 	defer c.handing.Unlock()
@@ -208,10 +210,18 @@ func (c *Cluster) handOver(to slotmap.NodeID) error {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, handOverTimeout)
 	defer cancel()
+	deadline, _ := ctx.Deadline()
+	if err := c.met(ctx, rep, to, rep.End()); err != nil {
+		return err
+	}
 	began := time.Now()
-	end, everything, resume := rep.Quiesce(began.Add(handOverTimeout))
+	end, everything, resume := rep.Quiesce(deadline)
 	defer resume()
 	if err := c.met(ctx, rep, to, end); err != nil {
+		return err
+	}
+	// Replies that wait for more replicas (replication-acks) can't be sent any more once this node follows.
+	if err := rep.WaitAcked(ctx, end); err != nil {
 		return err
 	}
 	everything()
@@ -233,22 +243,32 @@ func (c *Cluster) abdicate(ctx context.Context, rep Replicator, s *epoch.Shard, 
 	}
 	c.replyUntil.Store(boottime() + int64(g.LeaseLeft()))
 	c.leading.Store(false)
-	if err := rep.Halt(); err != nil {
+	if err := rep.Freeze(); err != nil {
 		return err
 	}
 	if err := c.met(ctx, rep, to, rep.End()); err != nil {
 		return err
 	}
 	g.ReleaseLease(ctx)
-	if _, err := c.propose(ctx, epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: to, Expect: s.Epoch}); err != nil {
-		g.ResumeLease()
-		return err
+	_, err := c.propose(ctx, epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: to, Expect: s.Epoch})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, epoch.ErrUnknown):
+		// It may be granted yet, and what this node took until then would be lost: it goes on under a newer grant only (halt).
+		return errors.Join(err, c.promise(s.ID, s.Epoch))
 	}
-	return nil
+	g.ResumeLease()
+	return err
 }
 
 // met waits until the replica has the log up to end.
 func (c *Cluster) met(ctx context.Context, rep Replicator, to slotmap.NodeID, end uint64) error {
+	done, err := rep.Push()
+	defer done()
+	if err != nil {
+		return err
+	}
 	tick := time.NewTicker(handOverPace)
 	defer tick.Stop()
 	for {
@@ -287,10 +307,14 @@ func (c *Cluster) HandOver() error {
 	}
 	var to slotmap.NodeID
 	var most uint64
-	for _, r := range rep.Status().Replicas {
-		n := c.View().Node(slotmap.NodeID(r.NodeID))
-		if r.State == replication.Online && n != nil && s.Eligible(n.ID) && !n.Fail && !n.Suspected && (to == "" || r.Written > most) {
-			to, most = n.ID, r.Written
+	st, view := rep.Status(), c.View()
+	for _, id := range s.Members {
+		n := view.Node(id)
+		if n == nil || n.Fail || n.Suspected || !s.Eligible(id) {
+			continue
+		}
+		if r := replicaStatus(st, n); r != nil && (to == "" || r.Written > most) {
+			to, most = id, r.Written
 		}
 	}
 	if to == "" {

@@ -22,9 +22,15 @@ type Replicator interface {
 	ReplicaOf(host string, port int) error
 	NoOne() error
 	Halt() error
+	// Freeze is Halt without waiting for the disk. Any of the others has to follow.
+	Freeze() error
 	Status() replication.Status
 	// End is the end of the node's log.
 	End() uint64
+	// Push gives the replicas all of the log at once, and has them acknowledge what they have without delay until done is called.
+	Push() (done func(), err error)
+	// WaitAcked waits for the replicas that replication-acks asks for; an error says that it took too long.
+	WaitAcked(ctx context.Context, off uint64) error
 	// Quiesce holds all writes back, and later with everything all commands, until resume is called or the time has passed. It returns when none
 	// of those is under way, with the end of the log.
 	Quiesce(until time.Time) (end uint64, everything, resume func())
@@ -164,6 +170,7 @@ func (c *Cluster) lead(r *roleState, rep Replicator, want part) bool {
 		c.openGate()
 		return !fenced || c.leased()
 	}
+	c.continues(want) // on disk before it serves, while the lease is asked for
 	if fenced && !c.leased() {
 		if r.told && !r.leads && !r.part.halted {
 			_ = c.did(r, part{halted: true}, false, rep.Halt())
@@ -172,7 +179,6 @@ func (c *Cluster) lead(r *roleState, rep Replicator, want part) bool {
 	}
 	err := rep.NoOne()
 	if err == nil {
-		c.continues(want)
 		c.leading.Store(true)
 		c.openGate()
 		if r.told && !r.leads {
@@ -244,6 +250,9 @@ func (c *Cluster) Serving() bool {
 	return g != nil && g.Serving() || !c.fenced.Load() && c.founding(g)
 }
 
+// Leads says whether this node has begun to serve as a primary and has not given that up; whether it is inside its lease is Serving's to say.
+func (c *Cluster) Leads() bool { return c.leading.Load() }
+
 // leased says whether this node is inside its lease. It has none while it leaves its group.
 func (c *Cluster) leased() bool {
 	g := c.group.Load()
@@ -272,8 +281,8 @@ func (c *Cluster) Wait() <-chan struct{} {
 	defer g.mu.Unlock()
 	if g.opened == nil {
 		g.opened, g.since = make(chan struct{}), time.Now()
-		ctx, opened := c.ctx, g.opened
-		time.AfterFunc(gatePatience, func() { c.giveUpGate(ctx, opened) })
+		opened := g.opened
+		time.AfterFunc(gatePatience, func() { c.giveUpGate(opened) })
 		c.wakeRole()
 	}
 	if time.Since(g.since) >= gatePatience {
@@ -297,7 +306,7 @@ func (c *Cluster) openGate() {
 }
 
 // giveUpGate lets go who waits at a gate that has not opened in time; it stays shut until the node serves.
-func (c *Cluster) giveUpGate(_ context.Context, opened chan struct{}) {
+func (c *Cluster) giveUpGate(opened chan struct{}) {
 	c.gate.mu.Lock()
 	defer c.gate.mu.Unlock()
 	if c.gate.opened == opened {

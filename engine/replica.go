@@ -25,16 +25,22 @@ var (
 // expires or is reclaimed on its own.
 func (s *Store) Following() bool { return s.following.Load() }
 
-// Follow makes the store a follower. Transactions that have not committed are refused from now on.
-func (s *Store) Follow() error {
+// Freeze ends what the store writes by itself: transactions that have not committed are refused from now on, and the log stays as it is. It doesn't
+// wait for the disk. Follow or Promote comes next.
+func (s *Store) Freeze() (was bool) {
 	s.world.Lock()
-	was := s.following.Swap(true)
-	s.world.Unlock()
-	if was {
+	defer s.world.Unlock()
+	return s.following.Swap(true)
+}
+
+// Follow makes the store a follower: it is frozen, and then only ApplyReplicated changes it.
+func (s *Store) Follow() error {
+	was := s.Freeze()
+	if s.log.Foreign() {
 		return nil
 	}
 	if err := s.log.SetForeign(true); err != nil {
-		s.following.Store(false)
+		s.following.Store(was)
 		return fmt.Errorf("engine: following another node: %w", err)
 	}
 	return nil

@@ -494,3 +494,34 @@ func TestIncomingIsDiscarded(t *testing.T) {
 	openTest(t, "/data", o)
 	there(false)
 }
+
+// TestFreeze: a frozen store writes nothing more, and goes on as a primary with a new term, or as a follower.
+func TestFreeze(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, "/data", testOptions(vfs.NewMem()))
+	mustSet(t, s, "k", "1")
+	terms := len(s.Log().Terms())
+	frozen := func() {
+		t.Helper()
+		end := s.End()
+		if s.Freeze() || !s.Freeze() {
+			t.Error("it is not told whether it was frozen")
+		}
+		if err := setOne(s, "k", "2"); !errors.Is(err, ErrReplica) || s.End() != end || s.Log().Foreign() {
+			t.Errorf("%v, and the log ends at %d, not %d", err, s.End(), end)
+		}
+	}
+	frozen()
+	if err := s.Promote(); err != nil || len(s.Log().Terms()) != terms+1 {
+		t.Errorf("%v %v", err, s.Log().Terms())
+	}
+	mustSet(t, s, "k", "3")
+	frozen()
+	if err := s.Follow(); err != nil || !s.Following() || !s.Log().Foreign() {
+		t.Error(err)
+	}
+	if err := s.Promote(); err != nil || s.Log().Foreign() {
+		t.Error(err)
+	}
+	mustSet(t, s, "k", "4")
+}

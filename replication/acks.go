@@ -127,6 +127,21 @@ func (a *Acks) Wait(ctx context.Context, off engine.Offset, n int, level Level) 
 	return a.Count(off, level), err
 }
 
+// Ask has the replicas acknowledge at once what they get, and what they have, until done is called.
+func (a *Acks) Ask(level Level) (done func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waiting[level]++
+	for _, r := range a.replicas {
+		r.s.askNow()
+	}
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.waiting[level]--
+	}
+}
+
 // wanted returns the flags that ask a replica for what somebody waits for.
 func (a *Acks) wanted() (flags byte) {
 	a.mu.Lock()

@@ -195,3 +195,26 @@ func TestStalenessInAChain(t *testing.T) {
 	})
 	a.start()
 }
+
+// TestAsk: replicas are asked for the levels that somebody wants to know.
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	var a Acks
+	s := &session{ask: make(chan struct{}, 1)}
+	a.join(s)
+	written, again := a.Ask(Written), a.Ask(Written)
+	select {
+	case <-s.ask:
+	default:
+		t.Error("the replica is not asked at once")
+	}
+	synced := a.Ask(Synced)
+	for _, step := range []struct {
+		done func()
+		want byte
+	}{{written, flagAckWritten | flagAckSynced}, {synced, flagAckWritten}, {again, 0}} {
+		if step.done(); a.wanted() != step.want {
+			t.Errorf("asked for %b, not %b", a.wanted(), step.want)
+		}
+	}
+}

@@ -233,6 +233,17 @@ func (m *Manager) follow() error {
 	return err
 }
 
+// Freeze is Halt without waiting for the disk: nothing comes into the log any more, and Halt, ReplicaOf or NoOne has to come next.
+func (m *Manager) Freeze() error {
+	m.roleMu.Lock()
+	defer m.roleMu.Unlock()
+	if err := m.stopLink(); err != nil {
+		return err
+	}
+	m.Store().Freeze()
+	return nil
+}
+
 // stopLink ends the replica's side, and waits for it. Caller holds roleMu.
 func (m *Manager) stopLink() error {
 	m.mu.Lock()

@@ -345,6 +345,7 @@ func (x *executor) exec(c *conn, cmd *command.Command, args [][]byte) verdict {
 		if v := x.beforeSlow(c); v != proceed {
 			return v
 		}
+		x.settle()
 	}
 	if queued.Claims {
 		if c.wait = x.node.Cluster.Undecided(); c.wait != nil {

@@ -120,7 +120,8 @@ func (x *executor) run(c *conn) verdict {
 		if x.blocking && x.large() {
 			x.settle()
 		}
-		if len(c.Out.Buf)-x.begin >= outputBurst || x.large() || n >= groupCommands && !x.blocking {
+		replaced := x.store != x.node.Store // while a command waited outside the gate
+		if len(c.Out.Buf)-x.begin >= outputBurst || x.large() || n >= groupCommands && !x.blocking || replaced {
 			c.more = true
 			return full
 		}

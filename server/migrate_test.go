@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -327,4 +328,41 @@ func TestMigrateForms(t *testing.T) {
 	if got := answer(t, from["cairn"], "MIGRATE", "127.0.0.1", "1", "late", "0", "10"); !strings.Contains(got, "not allowed inside a transaction") {
 		t.Errorf("in a transaction: %s", got)
 	}
+}
+
+// TestMigrateAndReplacement: the store is replaced while a target keeps MIGRATE waiting, which then deletes nothing.
+func TestMigrateAndReplacement(t *testing.T) {
+	allDrivers(t, func(t *testing.T, s setup) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		p, r := replicated(t, s), replicated(t, s)
+		expect(t, p.dial(), "SET k theirs", "+OK")
+		admin, mover := r.dial(), r.dial()
+		expect(t, admin, "SET k ours", "+OK")
+		expect(t, admin, "SAVE", "+OK") // so that the log can't just be cut
+		host, port, _ := net.SplitHostPort(l.Addr().String())
+		if err := errors.Join(mover.Send("MIGRATE", host, port, "k", "0", "60000"), mover.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		target, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer target.Close()
+		if _, err := target.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		follow(t, r, p)
+		expect(t, admin, "GET k", `$"theirs"`)
+		if err := errors.Join(l.Close(), target.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := mover.Receive(); err != nil || v.Text != "ERR this node follows another one now, whose data has replaced its own" {
+			t.Errorf("MIGRATE: %v %v", v, err)
+		}
+		expect(t, mover, "GET k", `$"theirs"`)
+	})
 }

@@ -91,7 +91,8 @@ func (x *executor) fence(c *conn, cmd *command.Command, view *cluster.View, n *n
 			return paused
 		}
 	}
-	if !x.serving {
+	// Whether this is still the primary is asked under the locks: whoever gives that up takes them all before another one begins (Store.Freeze).
+	if !x.serving || !x.node.Cluster.Leads() {
 		if c.wait = x.node.Cluster.Wait(); c.wait != nil {
 			return held
 		}

@@ -177,6 +177,13 @@ func (l *Log) SetForeign(on bool) error {
 	}
 }
 
+// Foreign says whose records are appended: see SetForeign.
+func (l *Log) Foreign() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.foreign
+}
+
 // trySetForeign reports false when something was appended since the last sync.
 func (l *Log) trySetForeign(on bool) (bool, error) {
 	l.syncMu.Lock()

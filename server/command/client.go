@@ -212,10 +212,6 @@ func clientPause(c *Ctx) {
 		return
 	}
 	writeOnly := false
-	if len(c.Args) > 4 {
-		c.subcommandSyntax("CLIENT")
-		return
-	}
 	if len(c.Args) == 4 {
 		switch {
 		case c.is(3, "write"):

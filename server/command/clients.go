@@ -71,36 +71,66 @@ func (r *Clients) Len() int {
 	return len(r.byID)
 }
 
-// pause is the state of CLIENT PAUSE. Its end is kept in an atomic so that a node that is not paused pays one load a command.
+// pause is the state of CLIENT PAUSE, and of a hand-over, which holds clients back likewise; neither ends the other. The later end is kept in an
+// atomic so that a node that is not paused pays one load a command.
 type pause struct {
 	until     atomic.Int64 // unix ms, 0 when not paused
 	writeOnly atomic.Bool
 	mu        sync.Mutex
-	resumed   chan struct{} // closed by CLIENT UNPAUSE; nil when nobody waits
+	command   pauseBy
+	handOver  pauseBy
+	resumed   chan struct{} // closed when a pause is ended; nil when nobody waits
 }
+
+// pauseBy is one reason to hold clients back.
+type pauseBy struct {
+	until     int64 // unix ms
+	writeOnly bool
+}
+
+func (b pauseBy) allows(now int64) bool { return b.until <= now || b.writeOnly }
 
 // Pause suspends all commands, or only writes, until the given time. A pause that is in force is never shortened, nor
 // weakened from all commands to writes.
 func (r *Clients) Pause(until time.Time, writeOnly bool) {
-	p := &r.pause
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now().UnixMilli()
-	inForce := p.until.Load() > now
-	p.writeOnly.Store(writeOnly && (!inForce || p.writeOnly.Load()))
-	p.until.Store(max(until.UnixMilli(), p.until.Load()))
+	r.pause.begin(&r.pause.command, until, writeOnly)
 }
 
-// Unpause ends the pause and wakes who waits for it.
-func (r *Clients) Unpause() {
-	p := &r.pause
+// Unpause ends Pause and wakes who waits for it.
+func (r *Clients) Unpause() { r.pause.end(&r.pause.command) }
+
+// Hold is Pause for a hand-over, which LetGo ends.
+func (r *Clients) Hold(until time.Time, writeOnly bool) {
+	r.pause.begin(&r.pause.handOver, until, writeOnly)
+}
+
+// LetGo ends Hold.
+func (r *Clients) LetGo() { r.pause.end(&r.pause.handOver) }
+
+func (p *pause) begin(by *pauseBy, until time.Time, writeOnly bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.until.Store(0)
-	if p.resumed != nil {
+	writeOnly = writeOnly && by.allows(time.Now().UnixMilli())
+	*by = pauseBy{max(by.until, until.UnixMilli()), writeOnly}
+	p.combine()
+}
+
+func (p *pause) end(by *pauseBy) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*by = pauseBy{}
+	p.combine()
+	if p.resumed != nil { // who is still held back waits again
 		close(p.resumed)
 		p.resumed = nil
 	}
+}
+
+// combine makes both reasons one. The caller holds mu.
+func (p *pause) combine() {
+	now := time.Now().UnixMilli()
+	p.writeOnly.Store(p.command.allows(now) && p.handOver.allows(now))
+	p.until.Store(max(p.command.until, p.handOver.until))
 }
 
 // Paused says whether cmd must wait, and until when at the latest. Inside MULTI nothing waits until EXEC, which

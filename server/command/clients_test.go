@@ -103,6 +103,36 @@ func TestPause(t *testing.T) {
 	}
 }
 
+// A hand-over and CLIENT PAUSE hold clients back at the same time; each ends its own.
+func TestHoldAndPause(t *testing.T) {
+	t.Parallel()
+	var r Clients
+	get, set := &Command{Name: "get", Flags: ReadOnly}, &Command{Name: "set", Flags: Write}
+	check := func(when string, reads, writes bool) {
+		t.Helper()
+		for c, want := range map[*Command]bool{get: reads, set: writes} {
+			if _, paused := r.Paused(&Session{}, c); paused != want {
+				t.Errorf("%s: %s waits: %v", when, c.Name, paused)
+			}
+		}
+	}
+	soon, later := time.Now().Add(time.Minute), time.Now().Add(time.Hour)
+	r.Pause(later, true)
+	r.Hold(soon, true)
+	check("writes are paused", false, true)
+	r.Hold(soon, false)
+	check("the node hands over", true, true)
+	resumed := r.Resumed()
+	r.LetGo()
+	<-resumed
+	check("the hand-over has ended", false, true)
+	r.Hold(soon, false)
+	r.Unpause()
+	check("CLIENT UNPAUSE during a hand-over", true, true)
+	r.LetGo()
+	check("nothing holds any more", false, false)
+}
+
 func TestFinishReply(t *testing.T) {
 	t.Parallel()
 	s := &Session{}

@@ -161,7 +161,7 @@ const errSlotInUse = cluster.TryAgain("The slot is in use by another client")
 // them, so that the number is still true when the function has changed who owns them. It doesn't touch c.
 func (c *Ctx) countingKeys(slot *uint16) func(func(keys int64) error) error {
 	n := c.Node
-	if txn := c.Txn; txn != nil { // in EXEC, which keeps its locks until it commits
+	if txn := c.Txn; txn != nil && !txn.Idle() { // in EXEC, which keeps its locks until it commits
 		return func(fn func(int64) error) error {
 			if slot != nil && !txn.TryLock(*slot, true) {
 				return errSlotInUse
@@ -619,8 +619,11 @@ func (c *Ctx) shardNode(n *cluster.Node) {
 	text("role", role)
 	number("replication-offset", c.offset(n))
 	health := "online"
-	if n.Fail {
+	switch {
+	case n.Fail:
 		health = "fail"
+	case n.Primary != "" && c.offset(n) == 0:
+		health = "loading"
 	}
 	text("health", health)
 }

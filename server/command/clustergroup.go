@@ -7,6 +7,7 @@ import (
 
 	"github.com/cairndb/cairn/cluster"
 	"github.com/cairndb/cairn/cluster/epoch"
+	"github.com/cairndb/cairn/replication"
 )
 
 // groupInfo shows the group of epochs, for CLUSTER INFO and INFO cluster.
@@ -56,15 +57,20 @@ func (r clusterRole) End() uint64 {
 	return r.node.Store.End()
 }
 
+func (r clusterRole) Push() (done func(), err error) {
+	_, err = r.node.CurrentStore().Log().Flush()
+	return r.Acks().Ask(replication.Written), err
+}
+
 func (r clusterRole) Quiesce(until time.Time) (end uint64, everything, resume func()) {
 	clients := r.node.Clients
-	clients.Pause(until, true)
+	clients.Hold(until, true)
 	r.node.Enter()
 	defer r.node.Leave()
 	txn := r.node.Store.NewTxn()
 	defer txn.Discard()
 	txn.LockWorld() // whoever has begun to write has ended
-	return r.node.Store.End(), func() { clients.Pause(until, false) }, clients.Unpause
+	return r.node.Store.End(), func() { clients.Hold(until, false) }, clients.LetGo
 }
 
 // refusedInExec refuses a change of role inside EXEC: it waits until the store is used by nobody, EXEC included.
@@ -75,13 +81,20 @@ func (c *Ctx) refusedInExec() bool {
 	return c.Txn != nil
 }
 
-// changing answers a change that may wait for other nodes.
+// changing answers a change that may wait for other nodes. In EXEC it is waited for in place, and outside the gate if the transaction holds
+// nothing, as that of redis-cli --cluster fix, which only adds and deletes slots.
 func (c *Ctx) changing(change func() error) {
-	if c.Txn != nil { // in EXEC
+	var err error
+	switch {
+	case c.Txn == nil:
+	case c.Txn.Idle():
+		c.Node.Outside(func() { err = change() })
+		c.changed(err)
+		return
+	default:
 		c.changed(change())
 		return
 	}
-	var err error
 	c.Await(func(context.Context) { err = change() }, func(c *Ctx) { c.changed(err) })
 }
 

@@ -19,6 +19,18 @@ func (n *Node) Enter() { n.gate.RLock() }
 // Leave: see Enter.
 func (n *Node) Leave() { n.gate.RUnlock() }
 
+// Outside leaves the gate while fn waits for another node. The caller, who is inside, holds nothing of the store; same says whether that is still the
+// one in use afterwards.
+func (n *Node) Outside(fn func()) (same bool) {
+	store := n.Store
+	func() {
+		n.Leave()
+		defer n.Enter()
+		fn()
+	}()
+	return n.Store == store && !n.loading
+}
+
 // Loading says whether the store is being replaced. Called inside the gate.
 func (n *Node) Loading() bool { return n.loading }
 

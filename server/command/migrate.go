@@ -223,7 +223,7 @@ func (s *sending) run() error {
 			return err
 		}
 		if wait != nil { // another MIGRATE has the next key
-			if err := s.await(wait); err != nil {
+			if err := s.outside(func() error { return s.await(wait) }); err != nil {
 				return err
 			}
 			continue
@@ -234,6 +234,17 @@ func (s *sending) run() error {
 		}
 	}
 	return nil
+}
+
+// errReplaced: nothing is deleted here after that, since it is not what was sent.
+var errReplaced = errors.New("this node follows another one now, whose data has replaced its own")
+
+// outside waits for others, and holds nothing up here meanwhile.
+func (s *sending) outside(wait func() error) (err error) {
+	if !s.c.Node.Outside(func() { err = wait() }) {
+		return errReplaced
+	}
+	return err
 }
 
 // release gives the connection back.
@@ -313,8 +324,8 @@ func (s *sending) move(b *batch) error {
 	if len(b.keys) == 0 {
 		return nil
 	}
-	sent := s.deliver(b)
-	if s.copy {
+	sent := s.outside(func() error { return s.deliver(b) })
+	if s.copy || sent == errReplaced {
 		return sent
 	}
 	if err := s.remove(b); err != nil {

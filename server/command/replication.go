@@ -96,9 +96,13 @@ func (r *Replication) RefuseWrite() string {
 	return ""
 }
 
-// RefuseStale is the error for a command that needs data which is fresh enough, "" for none.
+// RefuseStale is the error for a command that needs data which is fresh enough, "" for none. What a cluster's primary that is about to begin has is
+// fresh, and commands wait for its lease.
 func (r *Replication) RefuseStale(cmd *Command) string {
 	if cmd.Flags&Stale != 0 || !r.node.Store.Following() {
+		return ""
+	}
+	if v := r.node.View(); v.Enabled() && v.Self().Primary == "" {
 		return ""
 	}
 	if r.Filling() && r.node.Cluster == nil && cmd.Flags&Loading == 0 { // a cluster's replica redirects
