@@ -149,7 +149,7 @@ func TestLogDiskFull(t *testing.T) {
 
 func TestStoreDiskFull(t *testing.T) {
 	t.Parallel()
-	for _, part := range []string{".sst", "MANIFEST"} {
+	for _, part := range []string{".sst", ".blob", "MANIFEST"} {
 		t.Run(part, func(t *testing.T) {
 			t.Parallel()
 			f := &faults{err: syscall.ENOSPC, hits: writesTo(part)}
@@ -164,7 +164,7 @@ func TestStoreDiskFull(t *testing.T) {
 				_, err := s.TryAdmitWrite()
 				return errors.Is(err, ErrReadOnly)
 			})
-			if part == ".sst" { // a MANIFEST that can't be written at all is final
+			if part != "MANIFEST" { // a MANIFEST that can't be written at all is final
 				f.on.Store(false)
 				if err := <-done; err != nil {
 					t.Fatal(err)
@@ -401,48 +401,50 @@ func TestDamage(t *testing.T) {
 			t.Errorf("Open: %v", err)
 		}
 	})
-	t.Run("sst", func(t *testing.T) {
-		t.Parallel()
-		mem := build(t, true, 0)
-		// The greatest file has several blocks; node-local keys, without which nothing opens, are in the last.
-		great, size := "", int64(0)
-		for _, name := range files(t, mem, store, "*.sst") {
-			if info, err := mem.Stat(name); err == nil && info.Size() > size {
-				great, size = name, info.Size()
+	for _, kind := range []string{"sst", "blob"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			mem := build(t, true, 0)
+			// The greatest file has several blocks; node-local keys, without which nothing opens, are in the last.
+			great, size := "", int64(0)
+			for _, name := range files(t, mem, store, "*."+kind) {
+				if info, err := mem.Stat(name); err == nil && info.Size() > size {
+					great, size = name, info.Size()
+				}
 			}
-		}
-		flip(t, mem, great, 0.2)
-		r, err := Check(context.Background(), "d", testOptions(mem))
-		if err == nil {
-			err = r.Err()
-		}
-		if !errors.Is(err, ErrCorrupt) {
-			t.Errorf("Check: %v", err)
-		}
-		s := openTest(t, "d", testOptions(mem))
-		bad, good := 0, 0
-		for i := range 2000 {
-			tx := s.NewTxn()
-			k := key(fmt.Sprint("fill", i))
-			tx.Lock([]uint16{k.Slot}, false)
-			_, ok, err := tx.Get(k)
-			tx.Discard()
-			switch {
-			case errors.Is(err, ErrCorrupt):
-				bad++
-			case err == nil && ok:
-				good++
-			default:
-				t.Fatalf("%s: %v, %v", k.Name, ok, err)
+			flip(t, mem, great, 0.2)
+			r, err := Check(context.Background(), "d", testOptions(mem))
+			if err == nil {
+				err = r.Err()
 			}
-		}
-		if bad == 0 || good == 0 {
-			t.Errorf("%d keys are unreadable, %d are fine", bad, good)
-		}
-		if r == nil || r.ProblemCount != 1 || !strings.Contains(r.Problems[0], "could not be read") || r.Keys < uint64(good)/2 {
-			t.Errorf("of %d keys that are fine Check has read %+v", good, r)
-		}
-	})
+			if !errors.Is(err, ErrCorrupt) {
+				t.Errorf("Check: %v", err)
+			}
+			s := openTest(t, "d", testOptions(mem))
+			bad, good := 0, 0
+			for i := range 2000 {
+				tx := s.NewTxn()
+				k := key(fmt.Sprint("fill", i))
+				tx.Lock([]uint16{k.Slot}, false)
+				_, ok, err := tx.Get(k)
+				tx.Discard()
+				switch {
+				case errors.Is(err, ErrCorrupt):
+					bad++
+				case err == nil && ok:
+					good++
+				default:
+					t.Fatalf("%s: %v, %v", k.Name, ok, err)
+				}
+			}
+			if bad == 0 || good == 0 {
+				t.Errorf("%d keys are unreadable, %d are fine", bad, good)
+			}
+			if r == nil || r.ProblemCount != 1 || !strings.Contains(r.Problems[0], "could not be read") || r.Keys < uint64(good)/2 {
+				t.Errorf("of %d keys that are fine Check has read %+v", good, r)
+			}
+		})
+	}
 	// Pebble takes a damaged record of the MANIFEST for its end. An older version of the store is
 	// no harm as long as the log still has what follows; otherwise the start must fail.
 	for _, backlog := range []uint64{0, 1 << 30} {
