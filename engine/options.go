@@ -71,7 +71,7 @@ func DefaultOptions() Options {
 		L0Sublevels:      24,
 		Compression:      "fastest",
 		SeparateBytes:    512,
-		Compactions:      max(2, runtime.GOMAXPROCS(0)/2),
+		Compactions:      max(2, runtime.NumCPU()/2),
 		MaxOpenFiles:     1000,
 		LogSegmentBytes:  64 << 20,
 		FreeSpaceReserve: 256 << 20,
