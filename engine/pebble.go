@@ -75,7 +75,7 @@ func (s *Store) separation() pebble.ValueSeparationPolicy {
 		Enabled:     true,
 		MinimumSize: s.o.SeparateBytes,
 		// Values of neighbours are in this many files at most; with few, compactions copy the values to bring them together.
-		MaxBlobReferenceDepth: 64,
+		MaxBlobReferenceDepth: 256,
 		// Nothing looks for garbage once writes have stopped, so what there is to rewrite must be old enough soon.
 		RewriteMinimumAge:  5 * time.Second,
 		TargetGarbageRatio: 0.3,
