@@ -56,15 +56,18 @@ func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 		return pebble.SpanPolicy{DisableValueSeparationBySuffix: true}, nil, nil
 	}
 	po.Experimental.ValueSeparationPolicy = s.separation
-	po.TargetFileSizes = [...]int64{32 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20, 64 << 20, 64 << 20} // what separated values take is counted
+	// What separated values take is counted.
+	po.TargetFileSizes = [...]int64{32 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20, 64 << 20, 64 << 20}
 	for i := range po.Levels {
 		po.Levels[i].BlockSize = 8 << 10
 		// A new key is looked up in every sublevel and level: each false positive is a read from the disk.
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(16)
 		po.Levels[i].FilterType = pebble.TableFilter
 	}
-	po.Levels[0].BlockSize = 4 << 10                                  // and of the blob files that flushes write: a look-up reads one such block
-	po.Levels[len(po.Levels)-1].FilterPolicy = bloom.FilterPolicy(10) // most keys are there: one look, and memory for all
+	// The blob files that flushes write take it, too: a look-up reads one such block.
+	po.Levels[0].BlockSize = 4 << 10
+	// Most keys are in the last level: one look, and memory for all.
+	po.Levels[len(po.Levels)-1].FilterPolicy = bloom.FilterPolicy(10)
 	return po
 }
 
