@@ -151,11 +151,11 @@ func TestRefused(t *testing.T) {
 		return len(members[0].mu.watches) == 2
 	})
 	members[2].stop()
-	took := poll.Within(t, "suspected", 2*time.Second, func() bool { return members[0].sees(id).Suspected })
+	took := poll.Within(t, "it is suspected", 2*time.Second, func() bool { return members[0].sees(id).Suspected })
 	if n := members[0].sees(id); n.Fail || n.Connected || !members[0].View().Up() {
 		t.Errorf("after %v: %v", took, n)
 	}
-	took += poll.Within(t, "failed", 20*time.Second, func() bool { return members[0].failed(id) })
+	took += poll.Within(t, "it has failed", 20*time.Second, func() bool { return members[0].failed(id) })
 	if took < 4*short-200*time.Millisecond || took > 5*short {
 		t.Errorf("failed after %v", took)
 	}

@@ -131,7 +131,7 @@ func TestLogDiskFull(t *testing.T) {
 		t.Errorf("TryAdmitWrite: %v", err)
 	}
 	f.on.Store(false)
-	poll.Until(t, "the log to recover", func() bool { return setOne(s, "after", "1") == nil })
+	poll.Until(t, "the log recovers", func() bool { return setOne(s, "after", "1") == nil })
 	for name := range applied {
 		if _, ok := get(t, s, name); !ok {
 			t.Fatalf("%s was applied and is lost", name)
@@ -149,7 +149,7 @@ func TestLogDiskFull(t *testing.T) {
 
 func TestStoreDiskFull(t *testing.T) {
 	t.Parallel()
-	for _, part := range []string{".sst", "MANIFEST"} {
+	for _, part := range []string{".sst", ".blob", "MANIFEST"} {
 		t.Run(part, func(t *testing.T) {
 			t.Parallel()
 			f := &faults{err: syscall.ENOSPC, hits: writesTo(part)}
@@ -160,16 +160,16 @@ func TestStoreDiskFull(t *testing.T) {
 			f.on.Store(true)
 			done := make(chan error, 1)
 			go func() { done <- s.Flush(context.Background()) }()
-			poll.Until(t, "writes to be refused", func() bool {
+			poll.Until(t, "writes are refused", func() bool {
 				_, err := s.TryAdmitWrite()
 				return errors.Is(err, ErrReadOnly)
 			})
-			if part == ".sst" { // a MANIFEST that can't be written at all is final
+			if part != "MANIFEST" { // a MANIFEST that can't be written at all is final
 				f.on.Store(false)
 				if err := <-done; err != nil {
 					t.Fatal(err)
 				}
-				poll.Until(t, "writes to be taken again", func() bool { ok, _ := s.TryAdmitWrite(); return ok })
+				poll.Until(t, "writes are taken again", func() bool { ok, _ := s.TryAdmitWrite(); return ok })
 				mustSet(t, s, "after", "1")
 				wantKeys(t, s, 200)
 			} else if s.Err() == nil {
@@ -206,7 +206,7 @@ func TestBallastSavesManifest(t *testing.T) {
 		t.Fatalf("the store has failed: %v", s.Err())
 	}
 	f.on.Store(false)
-	poll.Until(t, "the ballast to come back", func() bool {
+	poll.Until(t, "the ballast comes back", func() bool {
 		_, err := mem.Stat(mem.PathJoin("d", ballastFile))
 		return err == nil
 	})
@@ -231,12 +231,12 @@ func TestFreeSpaceGuard(t *testing.T) {
 		t.Fatal(err)
 	}
 	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 99 << 20, TotalBytes: 1 << 31})
-	poll.Until(t, "the guard to notice", func() bool {
+	poll.Until(t, "the guard notices", func() bool {
 		err := s.AdmitWrite(context.Background())
 		return errors.Is(err, ErrReadOnly) && errors.Is(err, ErrDiskFull)
 	})
 	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30, TotalBytes: 1 << 31})
-	poll.Until(t, "writes to be taken again", func() bool { return s.AdmitWrite(context.Background()) == nil })
+	poll.Until(t, "writes are taken again", func() bool { return s.AdmitWrite(context.Background()) == nil })
 	s.SetFreeSpaceReserve(2 << 30)
 	if err := s.AdmitWrite(context.Background()); !errors.Is(err, ErrDiskFull) {
 		t.Errorf("after raising the reserve: %v", err)
@@ -366,6 +366,7 @@ func TestDamage(t *testing.T) {
 		o := testOptions(mem)
 		o.LogBacklogBytes = backlog
 		o.LogSegmentBytes = 64 << 10
+		o.SeparateBytes = 1 << 20
 		if !clean {
 			o.MemTableBytes = 8 << 20
 		}

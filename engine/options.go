@@ -30,6 +30,9 @@ type Options struct {
 	L0Sublevels int
 	// Compression is none, fastest, balanced or good.
 	Compression string
+	// SeparateBytes is the size from which on the values of records and elements are kept in files of their own (Pebble's blob
+	// files), which compactions don't rewrite.
+	SeparateBytes int
 	// Compactions is how many compactions may run at once.
 	Compactions int
 	// MaxOpenFiles bounds Pebble's open files.
@@ -69,7 +72,8 @@ func DefaultOptions() Options {
 		MemTables:        8,
 		L0Sublevels:      24,
 		Compression:      "fastest",
-		Compactions:      max(2, runtime.GOMAXPROCS(0)/2),
+		SeparateBytes:    512,
+		Compactions:      max(2, runtime.NumCPU()/2),
 		MaxOpenFiles:     1000,
 		LogSegmentBytes:  64 << 20,
 		FreeSpaceReserve: 256 << 20,
@@ -98,6 +102,7 @@ func (o *Options) ensureDefaults() error {
 	orDefault(&o.MemTables, d.MemTables)
 	orDefault(&o.L0Sublevels, d.L0Sublevels)
 	orDefault(&o.Compression, d.Compression)
+	orDefault(&o.SeparateBytes, d.SeparateBytes)
 	orDefault(&o.Compactions, d.Compactions)
 	orDefault(&o.MaxOpenFiles, d.MaxOpenFiles)
 	orDefault(&o.LogSegmentBytes, d.LogSegmentBytes)

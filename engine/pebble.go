@@ -55,14 +55,34 @@ func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 	po.Experimental.SpanPolicyFunc = func([]byte) (pebble.SpanPolicy, []byte, error) {
 		return pebble.SpanPolicy{DisableValueSeparationBySuffix: true}, nil, nil
 	}
+	po.Experimental.ValueSeparationPolicy = s.separation
+	// What separated values take is counted.
+	po.TargetFileSizes = [...]int64{32 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20, 64 << 20, 64 << 20}
 	for i := range po.Levels {
 		po.Levels[i].BlockSize = 8 << 10
 		// A new key is looked up in every sublevel and level: each false positive is a read from the disk.
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(16)
 		po.Levels[i].FilterType = pebble.TableFilter
 	}
-	po.Levels[len(po.Levels)-1].FilterPolicy = bloom.FilterPolicy(10) // most keys are there: one look, and memory for all
+	// The blob files that flushes write take it, too: a look-up reads one such block.
+	po.Levels[0].BlockSize = 4 << 10
+	// Most keys are in the last level: one look, and memory for all.
+	po.Levels[len(po.Levels)-1].FilterPolicy = bloom.FilterPolicy(10)
 	return po
+}
+
+// separation keeps values from a few hundred bytes on out of the levels. Compactions then move little more than keys, and the levels stay
+// so small that a look-up reads the disk once, for the value. The figures are in docs/decisions.md.
+func (s *Store) separation() pebble.ValueSeparationPolicy {
+	return pebble.ValueSeparationPolicy{
+		Enabled:     true,
+		MinimumSize: s.o.SeparateBytes,
+		// Values of neighbours are in this many files at most; with few, compactions copy the values to bring them together.
+		MaxBlobReferenceDepth: 256,
+		// Nothing looks for garbage once writes have stopped, so what there is to rewrite must be old enough soon.
+		RewriteMinimumAge:  5 * time.Second,
+		TargetGarbageRatio: 0.3,
+	}
 }
 
 // events logs what an operator should know and wakes whoever waits for a flush.

@@ -62,7 +62,7 @@ func TestReclaimSkipsDamagedValue(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
 	o := testOptions(mem)
-	o.Compression = "none"
+	o.Compression, o.SeparateBytes = "none", 1<<20
 	s := openTest(t, "d", o)
 	slot := key("{s}").Slot
 	name := func(i int) Key { return key(fmt.Sprint("{s}", i)) }

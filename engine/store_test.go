@@ -17,6 +17,7 @@ func testOptions(fs vfs.FS) Options {
 		RecordCacheBytes: 1,
 		MemTableBytes:    256 << 10,
 		LogSegmentBytes:  256 << 10,
+		SeparateBytes:    64,
 	}
 }
 

@@ -247,7 +247,7 @@ func TestExpiry(t *testing.T) {
 		t.Error("expiry is not paused")
 	}
 	clock.advance(2 * time.Minute)
-	poll.Until(t, "the expirer", func() bool { return s.DBCounts(0).Keys == 0 })
+	poll.Until(t, "the expired keys are removed", func() bool { return s.DBCounts(0).Keys == 0 })
 	if got := s.Stats().ExpiredKeys; got != n {
 		t.Errorf("%d keys are counted as expired", got)
 	}

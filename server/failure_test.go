@@ -60,14 +60,22 @@ func (f *faultyLog) hold(t *testing.T) (release func()) {
 	return release
 }
 
+// send writes the commands at once; their replies are the caller's to receive.
+func send(t *testing.T, c *wire.Conn, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		c.Send(strings.Fields(line)...)
+	}
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // slowSync lets the sync of a write last so long that the log takes the disk for a slow one: the next sync is not the loop's.
 func (f *faultyLog) slowSync(t *testing.T, c *wire.Conn, write string) {
 	t.Helper()
 	release := f.hold(t)
-	c.Send(strings.Fields(write)...)
-	if err := c.Flush(); err != nil {
-		t.Fatal(err)
-	}
+	send(t, c, write)
 	poll.Until(t, "a sync begins", func() bool { return f.blocked.Load() > 0 })
 	began := time.Now()
 	poll.Until(t, "the sync is slow", func() bool { return time.Since(began) > 5*time.Millisecond })
@@ -101,18 +109,11 @@ func TestRepliesWaitForTheSync(t *testing.T) {
 		a, b, c := srv.dial(), srv.dial(), srv.dial()
 		fault.slowSync(t, a, "SET stable 1")
 		release := fault.hold(t)
-		a.Send("SET", "k", "v")
-		a.Send("PING")
-		if err := a.Flush(); err != nil {
-			t.Fatal(err)
-		}
+		send(t, a, "SET k v", "PING")
 		poll.Until(t, "a sync begins", func() bool { return fault.blocked.Load() > 0 })
 		expect(t, b, "GET stable", `$"1"`)
 		expect(t, b, "PING", "+PONG")
-		c.Send("GET", "k") // sees what is not durable, so it waits too
-		if err := c.Flush(); err != nil {
-			t.Fatal(err)
-		}
+		send(t, c, "GET k") // sees what is not durable, so it waits too
 		expectSilence(t, "a reply came before the sync", a, c)
 		release()
 		for _, want := range []string{"+OK", "+PONG"} {
@@ -141,21 +142,14 @@ func TestRepliesWaitForASlowSync(t *testing.T) {
 			t.Fatal(err)
 		}
 		release := fault.hold(t)
-		send := func(line string) *wire.Conn {
-			c := srv.dial()
-			c.Send(strings.Fields(line)...)
-			if err := c.Flush(); err != nil {
-				t.Fatal(err)
-			}
-			return c
-		}
-		first := send("SET k 1")                                                        // answered at once, unless it takes so long that the sync is slow by then
-		poll.Until(t, "a sync begins", func() bool { return fault.blocked.Load() > 0 }) // so all is written
+		first, write, read := srv.dial(), srv.dial(), srv.dial()
+		send(t, first, "SET k 1") // answered at once, unless it takes so long that the sync is slow by then
+		poll.Until(t, "a sync begins, so all is written", func() bool { return fault.blocked.Load() > 0 })
 		poll.Until(t, "the sync is slow", func() bool { return srv.node.Store.Stable() < srv.node.Store.End() })
 		end := srv.node.Store.End()
-		write := send("SET l 1")
+		send(t, write, "SET l 1")
 		poll.Until(t, "the write has run", func() bool { return srv.node.Store.End() > end })
-		read := send("GET l")
+		send(t, read, "GET l")
 		expectSilence(t, "a reply came although the sync hangs", write, read)
 		expect(t, c, "GET stable", `$"1"`)
 		poll.Until(t, "the delay is counted", func() bool { return srv.node.Store.Log().Stats().Delayed > 0 })
@@ -291,10 +285,7 @@ func TestShutdownLeavesTheStuck(t *testing.T) {
 		c := srv.dial()
 		expect(t, c, "SET k v", "+OK")
 		fault.hold(t)
-		c.Send("SAVE")
-		if err := c.Flush(); err != nil {
-			t.Fatal(err)
-		}
+		send(t, c, "SAVE")
 		poll.Until(t, "the save runs", func() bool { return runs(srv, "save") && fault.blocked.Load() > 0 })
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
@@ -313,12 +304,7 @@ func TestRepliesBeforeASlowCommand(t *testing.T) {
 		for _, slow := range [][]string{{"SAVE"}, {"DEBUG SLEEP 0", "SAVE"}, {"MULTI", "PING", "KEYS *", "EXEC", "SAVE"}} {
 			release := fault.hold(t)
 			ahead := append([]string{"SET k v", "GET k"}, slow...)
-			for _, line := range append(ahead, "PING") {
-				c.Send(strings.Fields(line)...)
-			}
-			if err := c.Flush(); err != nil {
-				t.Fatal(err)
-			}
+			send(t, c, append(ahead, "PING")...)
 			for _, line := range ahead[:len(ahead)-1] {
 				if v, err := c.Receive(); err != nil || v.IsError() {
 					t.Errorf("%s: %v, %v", line, v, err)
@@ -346,12 +332,7 @@ func TestHandOverKeepsUnstableReplies(t *testing.T) {
 	c := srv.dial()
 	fault.slowSync(t, c, "SET stable 1")
 	release := fault.hold(t)
-	for _, line := range []string{"GET stable", "SET k v", "PING", "DEBUG SLEEP 0"} {
-		c.Send(strings.Fields(line)...)
-	}
-	if err := c.Flush(); err != nil {
-		t.Fatal(err)
-	}
+	send(t, c, "GET stable", "SET k v", "PING", "DEBUG SLEEP 0")
 	if v, err := c.Receive(); err != nil || v.String() != `$"1"` {
 		t.Errorf("%v, %v", v, err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 	"github.com/cairndb/cairn/tools/wire"
 )
@@ -180,7 +181,7 @@ func startUp(t *testing.T, args ...string) *up {
 
 func (u *up) waitFor(t *testing.T, text string) {
 	t.Helper()
-	testnode.Eventually(t, 60*time.Second, func() error {
+	poll.Succeeds(t, 60*time.Second, func() error {
 		out, err := os.ReadFile(u.log)
 		if err == nil && !strings.Contains(string(out), text) {
 			err = fmt.Errorf("no %q in:\n%s", text, out)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 	"github.com/cairndb/cairn/tools/wire"
 )
@@ -32,7 +33,7 @@ func sightOf(t *testing.T, from, of *testnode.Node) sight {
 // after polls until the node has one of the flags, and says how long that took since begin.
 func (s sight) after(t *testing.T, begin time.Time, flags ...string) time.Duration {
 	t.Helper()
-	testnode.Eventually(t, 30*time.Second, func() error {
+	poll.Succeeds(t, 30*time.Second, func() error {
 		v, err := s.conn.Do("CLUSTER", "NODES")
 		if err != nil {
 			return err
@@ -102,7 +103,7 @@ func TestCopiedDataFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	const loud = "ANOTHER PROCESS RUNS WITH THIS NODE'S ID"
-	testnode.Eventually(t, 20*time.Second, func() error {
+	poll.Succeeds(t, 20*time.Second, func() error {
 		if log := twin.Log(); !strings.Contains(log, loud) {
 			return fmt.Errorf("the log of the copy does not say it:\n%s", log)
 		}

@@ -66,6 +66,7 @@ func runServer(args []string, out *output) error {
 		logs.Warn("directives without a meaning here are ignored", "names", strings.Join(ignored, " "))
 	}
 	limitMemory(conf, logs.Logger)
+	letReadersWait(conf)
 	err = runNode(conf, logs)
 	if err != nil && conf.LogFile() != "" {
 		logs.Error("stopped", "error", err)

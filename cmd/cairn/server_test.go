@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 )
 
@@ -79,7 +80,7 @@ func TestSignals(t *testing.T) {
 	if err := n.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	testnode.Eventually(t, 10*time.Second, func() error {
+	poll.Succeeds(t, 10*time.Second, func() error {
 		_, err := os.Stat(logFile)
 		return err
 	})
@@ -117,7 +118,7 @@ func TestConfigOnline(t *testing.T) {
 			_ = cmd.Wait()
 		})
 		p := &process{port: port}
-		testnode.Eventually(t, 30*time.Second, func() error { return p.do(nil, "PING") })
+		poll.Succeeds(t, 30*time.Second, func() error { return p.do(nil, "PING") })
 		return cmd
 	}
 	cmd := start()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 	"github.com/cairndb/cairn/tools/wire"
 )
@@ -91,7 +92,7 @@ func TestShutdownTimeout(t *testing.T) {
 			if err := conn.Flush(); err != nil {
 				t.Fatal(err)
 			}
-			testnode.Eventually(t, 10*time.Second, func() error {
+			poll.Succeeds(t, 10*time.Second, func() error {
 				if list := do(t, n.Port, "CLIENT", "LIST").Text; !strings.Contains(list, "cmd=debug") && !strings.Contains(list, "cmd=exec") {
 					return os.ErrNotExist
 				}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 )
 
@@ -52,7 +53,7 @@ func TestRedisCLI(t *testing.T) {
 	run("[OK] All 16384 slots covered.", "check", addrs[1])
 	ask(t, nodes[0], "CLUSTER", "DELSLOTS", "7", "8")
 	for _, n := range nodes {
-		testnode.Eventually(t, 10*time.Second, func() error {
+		poll.Succeeds(t, 10*time.Second, func() error {
 			return differs(ask(t, n, "CLUSTER", "INFO"), "cluster_slots_assigned:16382")
 		})
 	}
@@ -71,7 +72,7 @@ func killAndMove(t *testing.T, nodes []*testnode.Node) {
 	before, id := ask(t, nodes[0], "CLUSTER", "SLOTS"), ask(t, last, "CLUSTER", "MYID")
 	last.Kill()
 	for _, n := range nodes[:len(nodes)-1] {
-		testnode.Eventually(t, 20*time.Second, func() error {
+		poll.Succeeds(t, 20*time.Second, func() error {
 			return differs(ask(t, n, "CLUSTER", "NODES"), "@"+strconv.Itoa(last.Port+10000)+" master,fail ")
 		})
 	}
@@ -89,7 +90,7 @@ func killAndMove(t *testing.T, nodes []*testnode.Node) {
 	}
 	want := strings.ReplaceAll(before, strconv.Itoa(old), strconv.Itoa(port))
 	for _, n := range nodes {
-		testnode.Eventually(t, 10*time.Second, func() error {
+		poll.Succeeds(t, 10*time.Second, func() error {
 			return differs(ask(t, n, "CLUSTER", "SLOTS"), want)
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 	"github.com/cairndb/cairn/tools/wire"
 )
@@ -237,7 +238,7 @@ func (l *loner) send(args ...string) wire.Value {
 func (l *loner) do(line string) wire.Value {
 	l.t.Helper()
 	if line == "@up" {
-		testnode.Eventually(l.t, 10*time.Second, func() error {
+		poll.Succeeds(l.t, 10*time.Second, func() error {
 			_, err := l.conn.Must("SET", "probe", "x")
 			return err
 		})

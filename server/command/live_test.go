@@ -126,7 +126,7 @@ func TestKillClosesConnections(t *testing.T) {
 		victim = l.dial()
 		must(t, victim, "PING")
 	}
-	poll.Until(t, "six clients", func() bool { return strings.Count(must(t, me, "CLIENT", "LIST").Text, "\n") == 6 })
+	poll.Until(t, "six clients are connected", func() bool { return strings.Count(must(t, me, "CLIENT", "LIST").Text, "\n") == 6 })
 	expect(t, me, ":6", "CLIENT", "KILL", "LADDR", l.addr, "SKIPME", "no")
 	closed(t, me)
 	closed(t, victim)
@@ -141,7 +141,7 @@ func TestPauseHoldsCommandsBack(t *testing.T) {
 	if err := errors.Join(writer.Send("SET", "k", "1"), writer.Flush()); err != nil {
 		t.Fatal(err)
 	}
-	poll.Until(t, "a blocked client", func() bool { return strings.Contains(must(t, me, "INFO", "clients").Text, "blocked_clients:1\r\n") })
+	poll.Until(t, "a client is blocked", func() bool { return strings.Contains(must(t, me, "INFO", "clients").Text, "blocked_clients:1\r\n") })
 	expect(t, me, `$"0"`, "GET", "k")
 	if list := must(t, me, "CLIENT", "LIST").Text; !strings.Contains(list, " flags=b ") {
 		t.Errorf("no blocked client in\n%s", list)
@@ -260,7 +260,7 @@ func TestClientListFields(t *testing.T) {
 	must(t, c, "SET", "k", "v")
 	other := l.dial()
 	line := ""
-	poll.Until(t, "the reply to be sent", func() bool {
+	poll.Until(t, "the reply is sent", func() bool {
 		line = strings.TrimSpace(must(t, other, "CLIENT", "LIST", "ID", "1").Text)
 		return strings.Contains(line, " obl=0 ")
 	})

@@ -113,13 +113,13 @@ func TestWatchedKeyExpires(t *testing.T) {
 	c.expect("+OK", "SET", "soon", "1", "PX", "20")
 	c.expect("+OK", "WATCH", "soon")
 	c.expect("+OK", "MULTI")
-	poll.Until(t, "the key to expire", func() bool { return connect(t, n).do("EXISTS", "soon").Int() == 0 })
+	poll.Until(t, "the key expires", func() bool { return connect(t, n).do("EXISTS", "soon").Int() == 0 })
 	c.expect("*null", "EXEC")
 
 	// A key that was gone already when it was watched is no change, whether or not it is removed meanwhile.
 	c.expect("+OK", "WATCH", "soon")
 	n.Store.SetActiveExpire(true)
-	poll.Until(t, "the key's removal", func() bool { return n.Store.DBCounts(0).Keys == 0 })
+	poll.Until(t, "the key is removed", func() bool { return n.Store.DBCounts(0).Keys == 0 })
 	c.expect("+OK", "MULTI")
 	c.expect("*[]", "EXEC")
 }

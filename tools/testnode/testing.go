@@ -1,7 +1,6 @@
 package testnode
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,7 +8,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 )
 
 // RequirePeers names the environment variable that turns the absence of a
@@ -139,16 +137,5 @@ func ModuleRoot() (string, error) {
 			return "", errors.New("no go.mod at or above the working directory")
 		}
 		dir = parent
-	}
-}
-
-// Eventually calls fn until it returns nil, and fails the test with its last error after the timeout.
-func Eventually(t testing.TB, timeout time.Duration, fn func() error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	var last error
-	if err := poll(ctx, 20*time.Millisecond, func() (bool, error) { last = fn(); return last == nil, nil }); err != nil {
-		t.Fatalf("not within %v: %v", timeout, last)
 	}
 }
