@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 	"github.com/cairndb/cairn/tools/wire"
 )
@@ -59,7 +60,7 @@ func TestMigrateUnderWrites(t *testing.T) {
 			// Each key is moved once: a second move would meet the first one's copy.
 			for k := range keys {
 				log, count := fmt.Sprint("log", k), fmt.Sprint("count", k)
-				testnode.Eventually(t, 10*time.Second, func() error {
+				poll.Succeeds(t, 10*time.Second, func() error {
 					if v, err := admin.Do("EXISTS", log, count); err != nil || v.Int() != 2 {
 						return fmt.Errorf("not written yet: %v %v", v, err)
 					}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 )
 
@@ -72,7 +73,7 @@ func TestClusterStatus(t *testing.T) {
 		for _, n := range seeds {
 			args = append(args, n.Addr())
 		}
-		testnode.Eventually(t, 30*time.Second, func() error {
+		poll.Succeeds(t, 30*time.Second, func() error {
 			var report statusReport
 			cmd := exec.CommandContext(t.Context(), testnode.Binary(t), args...)
 			out, _ := cmd.Output()

@@ -118,7 +118,7 @@ func TestCopiedDataFolder(t *testing.T) {
 	if v := do(t, nodes[0].Port, "SET", key, "v"); v.Text != "OK" {
 		t.Errorf("the original answers %v", v)
 	}
-	testnode.Eventually(t, 20*time.Second, func() error {
+	poll.Succeeds(t, 20*time.Second, func() error {
 		if v := do(t, twin.Port, "CLUSTER", "INFO"); strings.Contains(v.Text, "cluster_group_state:") {
 			return fmt.Errorf("the copy votes:\n%s", v.Text)
 		}

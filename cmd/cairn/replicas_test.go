@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 	"github.com/cairndb/cairn/tools/wire"
 )
@@ -38,7 +39,7 @@ func replicated(t *testing.T, nodes []*testnode.Node, replicas int) {
 	if err := testnode.WaitClusterOK(nodes, 60*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	testnode.Eventually(t, 60*time.Second, func() error {
+	poll.Succeeds(t, 60*time.Second, func() error {
 		up := 0
 		for _, n := range nodes {
 			info, err := n.Info("replication")
@@ -184,7 +185,7 @@ func (w *writer) progress(n int, limit time.Duration) {
 	w.mu.Lock()
 	begin := len(w.acked)
 	w.mu.Unlock()
-	testnode.Eventually(w.t, limit, func() error {
+	poll.Succeeds(w.t, limit, func() error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if len(w.acked) < begin+n {
@@ -240,7 +241,7 @@ func (w *writer) lost() (n int) {
 func owner(t *testing.T, nodes []*testnode.Node, key string) *testnode.Node {
 	t.Helper()
 	var found *testnode.Node
-	testnode.Eventually(t, 30*time.Second, func() error {
+	poll.Succeeds(t, 30*time.Second, func() error {
 		for _, n := range nodes {
 			if !n.Running() {
 				continue
@@ -308,7 +309,7 @@ func TestManualFailover(t *testing.T) {
 		if v, err := next.Do("CLUSTER", "FAILOVER"); err != nil || v.Kind != '+' {
 			t.Fatal(v, err)
 		}
-		testnode.Eventually(t, 20*time.Second, func() error {
+		poll.Succeeds(t, 20*time.Second, func() error {
 			if owner(t, nodes, "b") != next {
 				return errors.New("the replica has not taken over")
 			}
@@ -432,7 +433,7 @@ func TestAddAndRemoveReplica(t *testing.T) {
 	}
 	run("del-node", nodes[0].Addr(), id.Text)
 	replicated(t, nodes, 3)
-	testnode.Eventually(t, 20*time.Second, func() error {
+	poll.Succeeds(t, 20*time.Second, func() error {
 		info, err := fresh.Do("CLUSTER", "INFO")
 		if err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 )
 
@@ -29,7 +30,7 @@ func follow(t *testing.T, r, p *testnode.Node) {
 // same waits until the nodes have the same log and then compares their data.
 func same(t *testing.T, nodes ...*testnode.Node) {
 	t.Helper()
-	testnode.Eventually(t, patience, func() error {
+	poll.Succeeds(t, patience, func() error {
 		for _, n := range nodes[1:] {
 			if err := sameEnd(nodes[0], n); err != nil {
 				return err
@@ -148,7 +149,7 @@ func TestReplicaChain(t *testing.T) {
 	w := write(t, a)
 	for _, n := range []*testnode.Node{b, a, c, b} {
 		before := do(t, a.Port, "DBSIZE").Int()
-		testnode.Eventually(t, patience, func() error {
+		poll.Succeeds(t, patience, func() error {
 			if have := do(t, c.Port, "DBSIZE").Int(); have < before {
 				return fmt.Errorf("the last replica has %d keys of %d", have, before)
 			}
@@ -188,7 +189,7 @@ func TestFullSyncUnderWrites(t *testing.T) {
 	a, b := testnode.StartCairn(t, small...), testnode.StartCairn(t, small...)
 	cairn(t, 0, "load", "--demo", "auto", "--limit", "5000", "--addr", a.Addr())
 	w := write(t, a)
-	testnode.Eventually(t, patience, func() error {
+	poll.Succeeds(t, patience, func() error {
 		if info, err := a.Info("replication"); err != nil || info["repl_backlog_first_byte_offset"] == "0" {
 			return errors.Join(errors.New("the log begins at its beginning"), err)
 		}
@@ -198,7 +199,7 @@ func TestFullSyncUnderWrites(t *testing.T) {
 	do(t, a.Port, "SAVE")
 	b.SetArgs(append([]string{"--replicaof", "127.0.0.1", strconv.Itoa(a.Port)}, small...)...)
 	follow(t, b, a)
-	testnode.Eventually(t, patience, func() error {
+	poll.Succeeds(t, patience, func() error {
 		info, err := b.Info("replication")
 		if read, _ := strconv.Atoi(info["master_sync_read_bytes"]); read == 0 && info["master_link_status"] != "up" {
 			return errors.Join(errors.New("no full sync has begun"), err)
@@ -208,7 +209,7 @@ func TestFullSyncUnderWrites(t *testing.T) {
 	if err := b.Restart(true); err != nil {
 		t.Fatal(err)
 	}
-	testnode.Eventually(t, patience, func() error {
+	poll.Succeeds(t, patience, func() error {
 		if info, err := b.Info("replication"); err != nil || info["master_link_status"] != "up" {
 			return errors.Join(errors.New("no link"), err)
 		}
@@ -230,7 +231,7 @@ func TestAcksSurvivePrimary(t *testing.T) {
 	follow(t, b, a)
 	do(t, a.Port, "CONFIG", "SET", "replication-acks", "1")
 	w := write(t, a)
-	testnode.Eventually(t, patience, func() error {
+	poll.Succeeds(t, patience, func() error {
 		if n := do(t, b.Port, "DBSIZE").Int(); n < 300 {
 			return fmt.Errorf("%d keys", n)
 		}
@@ -281,7 +282,7 @@ func TestRoleSurvivesRestart(t *testing.T) {
 	testnode.Register(t, b)
 	role := func(want string) {
 		t.Helper()
-		testnode.Eventually(t, patience, func() error {
+		poll.Succeeds(t, patience, func() error {
 			info, err := b.Info("replication")
 			if got := info["role"] + " " + info["master_link_status"]; got != want {
 				return fmt.Errorf("%s instead of %s, %w", got, want, err)

@@ -36,7 +36,7 @@ func TestRedisCLI(t *testing.T) {
 	}
 	// The group that decides over slots forms half a second after all are covered; a change before it may not be among what it adopts.
 	for _, n := range nodes {
-		testnode.Eventually(t, 20*time.Second, func() error {
+		poll.Succeeds(t, 20*time.Second, func() error {
 			return differs(ask(t, n, "CLUSTER", "INFO"), "cluster_group_voters:3")
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 	"github.com/cairndb/cairn/tools/wire"
 )
@@ -201,7 +202,7 @@ func TestExpiredKeysHoldNoSlot(t *testing.T) {
 	ask(t, a, "SET", "{bar}ends", "x", "PX", "1")
 	ask(t, b, "CLUSTER", "SETSLOT", "5061", "IMPORTING", ida)
 	ask(t, a, "CLUSTER", "SETSLOT", "5061", "MIGRATING", idb)
-	testnode.Eventually(t, 5*time.Second, func() error {
+	poll.Succeeds(t, 5*time.Second, func() error {
 		return differs(ask(t, a, "CLUSTER", "GETKEYSINSLOT", "5061", "10"), `*[$"{bar}stays"]`)
 	})
 	if got := ask(t, a, "MIGRATE", "127.0.0.1", strconv.Itoa(b.Port), "", "0", "5000", "KEYS", "{bar}ends", "{bar}stays"); got != "OK" {

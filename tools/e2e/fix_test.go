@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 )
 
@@ -78,7 +79,7 @@ func TestFix(t *testing.T) {
 		{"nobody's", 15, func(slot string, _ []string) {
 			do(t, a, "CLUSTER", "DELSLOTS", slot)
 			for _, n := range nodes {
-				testnode.Eventually(t, 10*time.Second, func() error {
+				poll.Succeeds(t, 10*time.Second, func() error {
 					if info := do(t, n, "CLUSTER", "INFO"); !strings.Contains(info, "cluster_slots_assigned:16383") {
 						return fmt.Errorf("%s", info)
 					}
@@ -158,7 +159,7 @@ func TestKilledReshard(t *testing.T) {
 			out, _ := tryManage(t, "reshard", nodes[0].Addr(), "--cluster-from", idOf(t, source), "--cluster-to", idOf(t, target), "--cluster-slots", "1500", "--cluster-yes", "--cluster-pipeline", "1")
 			done <- out
 		}()
-		testnode.Eventually(t, time.Minute, func() error {
+		poll.Succeeds(t, time.Minute, func() error {
 			if left := keysOf(t, source); left > began-50 {
 				return fmt.Errorf("only %d keys moved", began-left)
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
 )
 
@@ -79,7 +80,7 @@ func verify(t *testing.T, nodes []*testnode.Node, prefix string, count int) {
 // checked waits until redis-cli finds nothing wrong with the cluster.
 func checked(t *testing.T, nodes []*testnode.Node, args ...string) {
 	t.Helper()
-	testnode.Eventually(t, 30*time.Second, func() error {
+	poll.Succeeds(t, 30*time.Second, func() error {
 		out, err := tryManage(t, append([]string{"check", nodes[0].Addr()}, args...)...)
 		if err != nil || !strings.Contains(out, "[OK] All 16384 slots covered") || strings.Contains(out, "[WARNING]") || strings.Contains(out, "[ERR]") {
 			return fmt.Errorf("check: %v\n%s", err, out)
