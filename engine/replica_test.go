@@ -171,6 +171,13 @@ func fetched(t testing.TB, src *Store, dir string, fs vfs.FS) {
 	}
 	defer c.Close()
 	fill(t, src, 20)
+	fetchCheckpoint(t, c, dir, fs)
+}
+
+// fetchCheckpoint makes in dir what a full sync fetches of a checkpoint.
+func fetchCheckpoint(t testing.TB, c *Checkpoint, dir string, fs vfs.FS) {
+	t.Helper()
+	src := c.s
 	store, log := Incoming(dir, fs)
 	if err := fs.MkdirAll(store, 0o755); err != nil {
 		t.Fatal(err)
