@@ -121,6 +121,23 @@ func TestLearn(t *testing.T) {
 	}
 }
 
+// TestGrantEndsImport: the marks of a slot end with its grant, also when the node hears of it only after a restart.
+func TestGrantEndsImport(t *testing.T) {
+	t.Parallel()
+	tab := covered(t)
+	founders, _ := tab.founders()
+	g, err := epoch.Form(digitID("f"), founders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What nodes.conf says of a node that has been granted slot 5 meanwhile, and imports another one.
+	tab.importing[5], tab.importing[9000] = digitID("b"), digitID("b")
+	tab.learn(g, 0)
+	if len(tab.importing) != 1 || tab.importing[9000] == "" {
+		t.Errorf("importing %v", tab.importing)
+	}
+}
+
 func TestMayReplicate(t *testing.T) {
 	t.Parallel()
 	tab := covered(t)

@@ -290,6 +290,8 @@ func (t *table) yield(now int64) {
 			delete(t.migrating, slot)
 		}
 	}
+	// A node that was killed between the grant and the end of SETSLOT NODE still has the mark.
+	maps.DeleteFunc(t.importing, func(slot uint16, _ slotmap.NodeID) bool { return mine.Has(slot) })
 }
 
 // forget removes a node and bans it for a while.
