@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build run cluster test lint race bench crash fuzz demo-data clean FORCE
+.PHONY: help build run cluster test lint race bench crash torture fuzz demo-data clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -42,6 +42,11 @@ RACE_PACKAGES = ./engine/... ./cluster/... ./server/...
 crash: ## the long run of crash tests: 10,000 crash points and more
 	CAIRN_CRASH_POINTS=10000 $(GO) test -count=1 -timeout 2h -run Crash -v ./engine/...
 	$(GO) run ./tools/crash -kills 300
+
+# TORTURE passes further flags, as "-seed 7" or "-acks 0".
+TORTURE_TIME ?= 1h
+torture: ## torment a cluster of real processes and check what it promises (partitions and full disks need root)
+	$(GO) run ./tools/torture -duration $(TORTURE_TIME) $(TORTURE)
 
 bench: bin/cairn ## side by side with redis-server (needs redis-server and redis-benchmark)
 	$(GO) run ./bench/compare

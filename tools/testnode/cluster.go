@@ -44,7 +44,7 @@ func FormCluster(nodes []*Node, timeout time.Duration) error {
 			{"CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i + 1)},
 		}
 		if i > 0 {
-			steps = append(steps, []string{"CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(nodes[0].Port)})
+			steps = append(steps, []string{"CLUSTER", "MEET", nodes[0].Host(), strconv.Itoa(nodes[0].Port)})
 		}
 		for _, step := range steps {
 			v, err := n.Do(step...)

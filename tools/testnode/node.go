@@ -25,6 +25,8 @@ type Options struct {
 	Command []string
 	// Dir is the data folder; it is created.
 	Dir string
+	// Host is the address to listen on; 127.0.0.1 by default.
+	Host string
 	// Port is the client port; 0 takes a free one whose bus port (+10000) is free too.
 	Port int
 	// Args are further "--directive value" arguments.
@@ -39,6 +41,7 @@ type Options struct {
 // folder, port and log file stay over restarts.
 type Node struct {
 	opts Options
+	// Port may be changed while the process is not running.
 	Port int
 	Dir  string
 	// LogFile gets what the process prints, of all its runs.
@@ -61,6 +64,9 @@ func New(o Options) (*Node, error) {
 		}
 		o.Port = port
 	}
+	if o.Host == "" {
+		o.Host = "127.0.0.1"
+	}
 	if o.ReadyTimeout == 0 {
 		o.ReadyTimeout = 30 * time.Second
 	}
@@ -75,7 +81,10 @@ func New(o Options) (*Node, error) {
 }
 
 // Addr is the client address.
-func (n *Node) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(n.Port)) }
+func (n *Node) Addr() string { return net.JoinHostPort(n.opts.Host, strconv.Itoa(n.Port)) }
+
+// Host is the address that the node listens on.
+func (n *Node) Host() string { return n.opts.Host }
 
 // SetArgs replaces the further arguments for the next start.
 func (n *Node) SetArgs(args ...string) { n.opts.Args = args }
@@ -106,7 +115,7 @@ func (n *Node) Launch() error {
 	}
 	defer log.Close()
 	args := append([]string{}, n.opts.Command[1:]...)
-	args = append(args, "--port", strconv.Itoa(n.Port), "--bind", "127.0.0.1", "--dir", n.Dir)
+	args = append(args, "--port", strconv.Itoa(n.Port), "--bind", n.opts.Host, "--dir", n.Dir)
 	cmd := exec.Command(n.opts.Command[0], append(args, n.opts.Args...)...)
 	cmd.Dir = n.Dir
 	cmd.Stdout, cmd.Stderr = log, log
