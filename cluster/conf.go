@@ -22,10 +22,10 @@ import (
 // it, with the shard ID behind the host name, and a last line of variables.
 //
 //	<id> <ip>:<port>@<busport>,<hostname>,shard-id=<id> <flags> <primary|-> 0 0 <epoch> connected <slots>
-//	vars currentEpoch <n> lastVoteEpoch <n> [logEpoch <n>]
+//	vars currentEpoch <n> lastVoteEpoch <n> [logEpoch <n>] [leaving <ranges>]
 //
 // lastVoteEpoch is the epoch of the last primary that this node has promised to take nothing more from, logEpoch that
-// of the primary whose log its own continues.
+// of the primary whose log its own continues. leaving are slots that this node may have given away (see cluster/migrate).
 //
 // Behind it may stand what SETSLOT has marked since: see notes.go.
 //
@@ -59,6 +59,9 @@ func (t *table) conf() []byte {
 	if t.follows != 0 {
 		fmt.Fprintf(&b, " logEpoch %d", t.follows)
 	}
+	for i, r := range t.leaving.Ranges() {
+		b.WriteString([]string{" leaving ", ","}[min(i, 1)] + r.String())
+	}
 	b.WriteByte('\n')
 	return b.Bytes()
 }
@@ -81,6 +84,7 @@ type saved struct {
 	records              []record
 	currentEpoch         uint64
 	promised, follows    uint64
+	leaving              slotmap.Set
 	migrating, importing map[uint16]slotmap.NodeID
 	whole                bool // the last line has been read; notes may follow
 }
@@ -180,6 +184,15 @@ func (s *saved) vars(words []string) (err error) {
 			at = &s.promised
 		case "logEpoch":
 			at = &s.follows
+		case "leaving":
+			for _, word := range strings.Split(words[i+1], ",") {
+				r, ok := slotmap.ParseRange(word)
+				if !ok {
+					return fmt.Errorf("%q is no range of slots", word)
+				}
+				s.leaving.AddRange(r)
+			}
+			continue
 		default:
 			continue
 		}

@@ -14,10 +14,11 @@ import (
 	"github.com/cairndb/cairn/cluster/slotmap"
 )
 
-// The kinds of the streams that carry the group's traffic and what the nodes of one shard ask of each other.
+// The kinds of the streams that carry the group's traffic, what the nodes of one shard ask of each other, and slots on their way.
 const (
 	kindGroup = gossip.FirstKind + iota
 	kindShard
+	kindMove
 )
 
 const (

@@ -35,6 +35,8 @@ type table struct {
 	// promised is the greatest epoch of a primary that this node, asked for its offer, will take nothing more from.
 	// follows is the epoch of the primary whose log this node's continues; 0: it has nothing of its shard's yet.
 	promised, follows uint64
+	// leaving are slots that this node may have given away (cluster/migrate), or whose data it has yet to drop.
+	leaving slotmap.Set
 	// wish is the primary that CLUSTER REPLICATE named before there was a group. dropped: the group has taken this node out.
 	wish    slotmap.NodeID
 	dropped bool
@@ -316,6 +318,7 @@ func (t *table) reset(hard bool, now int64) {
 		me.Shard = slotmap.NewNodeID()
 	}
 	t.grants, t.promised, t.follows, t.wish, t.dropped = nil, 0, 0, "", false
+	t.leaving = slotmap.Set{}
 	if hard {
 		me.ID, me.Shard = slotmap.NewNodeID(), slotmap.NewNodeID()
 		me.Epoch, t.currentEpoch = 0, 0

@@ -112,6 +112,11 @@ func (t *Table) grantSlots(r *Request) Result {
 	if len(r.Slots) == 0 {
 		return Result{Outcome: Malformed}
 	}
+	if r.Node != "" {
+		if from := t.ShardOf(r.Node); from == nil || from.Primary != r.Node || from.Epoch != r.Revision {
+			return Result{Outcome: Stale}
+		}
+	}
 	slots := *t.slots
 	e, ok := t.mint(r)
 	if !ok {

@@ -17,7 +17,8 @@ const (
 	// OpAdopt makes Table the group's first.
 	OpAdopt Op = 2
 	// OpSlots grants Slots to Shard, or to nobody when Shard is empty. Slots that another shard owns need Released:
-	// their primary has stopped serving them. Others are first taken to nobody, and granted a full lease later.
+	// their primary has stopped serving them. Others are first taken to nobody, and granted a full lease later. With a Node, that must still
+	// be the primary of its shard since the epoch Revision: what it says of the slots is void once another one has its place.
 	OpSlots Op = 3
 	// OpPrimary makes Node the primary of Shard, whose epoch is still Expect.
 	OpPrimary Op = 4
