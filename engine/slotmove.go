@@ -75,3 +75,6 @@ func (s *Store) DropSlots(slots []uint16) (Offset, error) { return 0, errNotYet 
 
 // Importing returns the slots that are being imported, ascending.
 func (s *Store) Importing() []uint16 { return nil }
+
+// IsImporting says whether a slot is being imported. It takes no lock: dispatch asks it for each command.
+func (s *Store) IsImporting(slot uint16) bool { return false }
