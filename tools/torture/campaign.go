@@ -47,6 +47,9 @@ type tally struct {
 	gaps  []time.Duration
 }
 
+// random is a stream of its own of the run's seed.
+func (c *campaign) random(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(c.seed, stream)) }
+
 // violation is a promise that was not kept.
 type violation struct{ text string }
 
@@ -66,6 +69,9 @@ func (c *campaign) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() {
+		if err != nil {
+			c.cluster.collect()
+		}
 		c.cluster.close(err != nil)
 		c.report(err)
 	}()
@@ -113,7 +119,7 @@ const (
 
 func (c *campaign) rounds(ctx context.Context) error {
 	n := &nemesis{
-		fleet: c.cluster, rng: rand.New(rand.NewPCG(c.seed, 1)), ports: c.fleet.acks > 0, tell: c.tell, paused: make(map[int]bool), ended: make(map[int]bool),
+		fleet: c.cluster, rng: c.random(1), ports: c.fleet.acks > 0, tell: c.tell, paused: make(map[int]bool), ended: make(map[int]bool),
 		mover: &mover{fleet: c.cluster, store: c.store, tell: c.tell},
 	}
 	usable, err := n.usable(c.names)

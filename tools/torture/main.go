@@ -59,6 +59,8 @@ func start(mode, dir string, trials int, c *campaign) (err error) {
 	switch mode {
 	case "torture":
 		err = c.run(ctx)
+	case "failover":
+		err = c.failovers(ctx, trials)
 	default:
 		return fmt.Errorf("-mode %s: give torture or failover", mode)
 	}

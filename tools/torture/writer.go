@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cairndb/cairn/tools/wire"
+)
+
+// writer writes to one slot without end, several writes at a time, each to a key of its own, and keeps what was acknowledged. It knows the slot's
+// shard and asks its members in turn when one fails.
+type writer struct {
+	tag     string
+	members []string
+	batch   int
+	pace    time.Duration // between two batches
+
+	mu      sync.Mutex
+	acked   []int       // the numbers of the acknowledged writes
+	times   []time.Time // when, of each batch
+	strange map[string]int
+}
+
+// patience is how long a writer waits for a reply before it tries another member.
+const patience = 200 * time.Millisecond
+
+func newWriter(tag string, members []string, batch int, pace time.Duration) *writer {
+	return &writer{tag: tag, members: members, batch: batch, pace: pace, strange: make(map[string]int)}
+}
+
+func (w *writer) key(i int) string { return fmt.Sprintf("{%s}%d", w.tag, i) }
+
+func (w *writer) run(ctx context.Context) {
+	at := w.members[0]
+	conns := make(map[string]*wire.Conn)
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	for next := 0; ctx.Err() == nil; next += w.batch {
+		todo := make([]int, w.batch)
+		for i := range todo {
+			todo[i] = next + i
+		}
+		for ctx.Err() == nil && len(todo) > 0 {
+			todo, at = w.send(conns, at, todo)
+		}
+		pause(ctx, w.pace)
+	}
+}
+
+// send sends a batch to one node; it returns what has to be sent again, and where to.
+func (w *writer) send(conns map[string]*wire.Conn, at string, todo []int) (left []int, next string) {
+	var err error
+	conn := conns[at]
+	if conn == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if conn, err = wire.DialContext(ctx, at); err != nil {
+			time.Sleep(time.Millisecond)
+			return todo, w.other(at)
+		}
+		conn.Timeout = patience
+		conns[at] = conn
+	}
+	commands := make([][]string, len(todo))
+	for i, n := range todo {
+		commands[i] = []string{"SET", w.key(n), w.key(n)}
+	}
+	replies, err := exchange(conn, commands, false)
+	if err != nil { // some may have been answered: they are sent again
+		_ = conn.Close()
+		delete(conns, at)
+		return todo, w.other(at)
+	}
+	return w.take(at, todo, replies)
+}
+
+func (w *writer) take(at string, todo []int, replies []wire.Value) (left []int, next string) {
+	next = at
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, v := range replies {
+		kind, rest, _ := strings.Cut(v.Text, " ")
+		switch {
+		case !v.IsError():
+			w.acked = append(w.acked, todo[i])
+			continue
+		case kind == "MOVED":
+			if _, address, _ := strings.Cut(rest, " "); next == at {
+				next = address
+			}
+		default:
+			w.strange[kind]++
+			next = w.other(at)
+		}
+		left = append(left, todo[i])
+	}
+	if len(left) < len(todo) {
+		w.times = append(w.times, time.Now())
+	}
+	return left, next
+}
+
+func (w *writer) other(than string) string {
+	return w.members[(slices.Index(w.members, than)+1)%len(w.members)]
+}
+
+// since is how long after the moment the first write was acknowledged, by a reply that came after it and was not on its way; 0 when none was yet.
+func (w *writer) since(moment time.Time, by func(time.Time) bool) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range w.times {
+		if t.After(moment) && by(t) {
+			return t.Sub(moment)
+		}
+	}
+	return 0
+}
+
+// longest is the longest time between two acknowledged batches.
+func (w *writer) longest() (worst time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := 1; i < len(w.times); i++ {
+		worst = max(worst, w.times[i].Sub(w.times[i-1]))
+	}
+	return worst
+}
+
+// lost counts the acknowledged writes that are not there. It is called when the writer has ended and all is well.
+func (w *writer) lost(address string) (int, error) {
+	lost := 0
+	for some := range slices.Chunk(w.acked, 1000) {
+		command := []string{"MGET"}
+		for _, n := range some {
+			command = append(command, w.key(n))
+		}
+		v, err := askAt(address, 10*time.Second, command...)
+		if err != nil {
+			return lost, err
+		}
+		for _, e := range v.Elems {
+			if e.Null {
+				lost++
+			}
+		}
+	}
+	return lost, nil
+}
