@@ -65,7 +65,7 @@ func (c *Cluster) openGroup() error {
 		return fmt.Errorf("the group of epochs: %w", err)
 	}
 	c.group.Store(g)
-	c.learn(g.Table())
+	c.learn(g.Table()) // what is known is in force before the node serves
 	g.OnChange(c.learn)
 	c.Channel(kindGroup).Handle(func(_ slotmap.NodeID, conn net.Conn) { g.Serve(conn) })
 	return nil

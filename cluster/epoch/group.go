@@ -78,11 +78,10 @@ type Group struct {
 	life sync.Mutex
 	mu   struct {
 		sync.Mutex
-		closed   bool
-		member   *member
-		changed  chan struct{} // closed when the table changes
-		watchers []func(*Table)
-		conns    map[net.Conn]struct{}
+		closed  bool
+		member  *member
+		changed chan struct{} // closed when the table changes
+		conns   map[net.Conn]struct{}
 	}
 }
 
@@ -113,7 +112,6 @@ func Open(o Options) (*Group, error) {
 		g.cancel()
 		return nil, err
 	}
-	g.wg.Go(g.notify)
 	g.wg.Go(g.follow)
 	g.wg.Go(g.lead)
 	g.wg.Go(g.repair)
@@ -369,32 +367,23 @@ func (g *Group) Await(ctx context.Context, version uint64) (*Table, error) {
 	}
 }
 
-// OnChange has fn called with each newer table, in one goroutine; tables that come quickly are skipped.
+// OnChange has fn called with the present table and with each newer one, in one goroutine; tables that come quickly are skipped.
+// Don't call it once Close may have been.
 func (g *Group) OnChange(fn func(*Table)) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.mu.watchers = append(g.mu.watchers, fn)
-}
-
-func (g *Group) notify() {
-	var told *Table
-	for {
-		t, ch := g.changed()
-		if t != told {
-			g.mu.Lock()
-			watchers := g.mu.watchers
-			g.mu.Unlock()
-			for _, fn := range watchers {
+	g.wg.Go(func() {
+		var told *Table
+		for g.ctx.Err() == nil {
+			t, ch := g.changed()
+			if t != told {
 				fn(t)
+				told = t
 			}
-			told = t
+			select {
+			case <-ch:
+			case <-g.ctx.Done():
+			}
 		}
-		select {
-		case <-ch:
-		case <-g.ctx.Done():
-			return
-		}
-	}
+	})
 }
 
 // Reconcile tells the group what gossip knows. The leader repairs the voters and replaces dead primaries by it.

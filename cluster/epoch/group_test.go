@@ -52,6 +52,23 @@ func TestGroupForms(t *testing.T) {
 	}
 }
 
+// TestOnChangeTellsThePresentTable: after a restart the table may come, as its last one for long, before anybody asks for changes.
+func TestOnChangeTellsThePresentTable(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	tab := c.form()
+	told := make(chan *Table, 100)
+	c.nodes[0].get().OnChange(func(t *Table) { told <- t })
+	select {
+	case got := <-told:
+		if got.Version < tab.Version {
+			t.Errorf("version %d, there was %d", got.Version, tab.Version)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("nothing was told")
+	}
+}
+
 func (c *cluster) serving(s ShardID) *testNode {
 	for _, n := range c.nodes {
 		if g := n.get(); g != nil && g.Serving() && g.Table().ShardOf(n.id).ID == s {
