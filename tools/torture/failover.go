@@ -23,8 +23,12 @@ type trial struct {
 	pace  time.Duration
 	// do brings the loss about and returns the primaries concerned, and since when; fence, if any, is asked at the end what went wrong.
 	do func(c *campaign, ctx context.Context, s shape) (victims []int, began time.Time, fence func() error, err error)
+	// gap: the old primary may serve on for a while, so the longest time between two writes counts, not the time to the first one.
+	gap bool
 	// lossless: not one acknowledged write may be lost, with or without acknowledgements by replicas.
 	lossless bool
+	leader   bool // the group's leader has to be a primary
+	network  bool // needs namespaces
 }
 
 const (
@@ -34,11 +38,13 @@ const (
 )
 
 var trials = []trial{
-	{"primary killed", usualBatch, usualPace, (*campaign).tryKill, false},
-	{"primary paused", usualBatch, usualPace, (*campaign).tryPause, false},
-	{"two primaries killed, the leader among them", usualBatch, usualPace, (*campaign).tryTwo, false},
-	{"primary cut off", usualBatch, usualPace, (*campaign).tryCut, false},
-	{"CLUSTER FAILOVER", 16, 12 * time.Millisecond, (*campaign).tryManual, true},
+	{name: "primary killed", batch: usualBatch, pace: usualPace, do: (*campaign).tryKill},
+	{name: "primary paused", batch: usualBatch, pace: usualPace, do: (*campaign).tryPause},
+	{name: "two primaries killed, the leader among them", batch: usualBatch, pace: usualPace, do: (*campaign).tryTwo, leader: true},
+	{name: "CLUSTER FAILOVER", batch: 16, pace: 12 * time.Millisecond, do: (*campaign).tryManual, gap: true, lossless: true},
+	{name: "primary cut off", batch: usualBatch, pace: usualPace, do: cut(true, true), gap: true, network: true},
+	{name: "primary hears nobody", batch: usualBatch, pace: usualPace, do: cut(false, true), gap: true, network: true},
+	{name: "nobody hears the primary", batch: usualBatch, pace: usualPace, do: cut(true, false), gap: true, network: true},
 }
 
 // failovers runs each kind so many times on one cluster.
@@ -56,7 +62,7 @@ func (c *campaign) failovers(ctx context.Context, times int) (err error) {
 	took := make(map[string][]time.Duration)
 	for i := range times {
 		for _, t := range trials {
-			if t.name == "primary cut off" && c.cluster.network == nil {
+			if t.network && c.cluster.network == nil {
 				continue
 			}
 			d, err := c.try(ctx, t, i)
@@ -88,7 +94,7 @@ func (c *campaign) try(ctx context.Context, t trial, number int) (time.Duration,
 	if err != nil {
 		return 0, err
 	}
-	if t.name == trials[2].name {
+	if t.leader {
 		if s, err = c.leaderFirst(ctx, s); err != nil {
 			return 0, err
 		}
@@ -132,7 +138,7 @@ func (c *campaign) write(ctx context.Context, t trial, s shape, number int) (wri
 			members = append(members, c.cluster.nodes[r].Addr())
 		}
 		for i := range writersPerShard {
-			w := newWriter(c.tagOf(p, fmt.Sprintf("%.4s:%d:%d", t.name, number, i)), members, t.batch, t.pace)
+			w := newWriter(c.tagOf(p, fmt.Sprintf("%s:%d:%d", t.name, number, i)), members, t.batch, t.pace)
 			writers[p] = append(writers[p], w)
 			wg.Go(func() { w.run(ctx) })
 		}
@@ -157,30 +163,24 @@ func (c *campaign) tagOf(node int, name string) string {
 // downLimit bounds the wait for slots to be written to again.
 const downLimit = 30 * time.Second
 
-// downtime waits until all writers of the victims' slots have written again. For a hand-over it is the longest pause between two writes.
+// downtime waits until all writers of the victims' slots have been acknowledged by others.
 func (c *campaign) downtime(ctx context.Context, t trial, writers map[int][]*writer, victims []int, began time.Time) (time.Duration, error) {
 	worst := time.Duration(0)
 	for _, v := range victims {
 		for _, w := range writers[v] {
 			err := until(ctx, downLimit, func() error {
-				d := w.since(began, func(time.Time) bool { return true })
+				d := w.since(began, c.cluster.nodes[v].Addr())
 				if d == 0 {
 					return fmt.Errorf("no write to the slots of node%d for %v", v, downLimit)
+				}
+				if t.gap {
+					d = w.longest(began)
 				}
 				worst = max(worst, d)
 				return nil
 			})
 			if err != nil {
 				return 0, err
-			}
-		}
-	}
-	if t.lossless {
-		pause(ctx, time.Second)
-		worst = 0
-		for _, v := range victims {
-			for _, w := range writers[v] {
-				worst = max(worst, w.longest())
 			}
 		}
 	}
@@ -275,13 +275,13 @@ func (c *campaign) leaderFirst(ctx context.Context, s shape) (shape, error) {
 	return s, err
 }
 
-func (c *campaign) tryCut(_ context.Context, s shape) ([]int, time.Time, func() error, error) {
-	victim := pick(c.random(uint64(time.Now().UnixNano())), s.primaries)
-	n := &nemesis{fleet: c.cluster}
-	began := time.Now()
-	err := n.separate([]int{victim}, true, true)
-	// Its clients reach it on: what they write before its lease has ended counts for nothing here.
-	return []int{victim}, began, nil, err
+// cut separates a primary from all other nodes, in one direction or both; clients reach it on.
+func cut(out, in bool) func(*campaign, context.Context, shape) ([]int, time.Time, func() error, error) {
+	return func(c *campaign, _ context.Context, s shape) ([]int, time.Time, func() error, error) {
+		victim := pick(c.random(uint64(time.Now().UnixNano())), s.primaries)
+		n := &nemesis{fleet: c.cluster}
+		return []int{victim}, time.Now(), nil, n.separate([]int{victim}, out, in)
+	}
 }
 
 func (c *campaign) tryManual(ctx context.Context, s shape) ([]int, time.Time, func() error, error) {

@@ -28,13 +28,19 @@ func main() {
 	seed := flag.Uint64("seed", rand.Uint64N(1e9), "of what is done, and when")
 	shards := flag.Int("shards", 3, "primaries")
 	replicas := flag.Int("replicas", 1, "replicas of each")
-	acks := flag.Int("acks", 1, "replication-acks")
+	acks := flag.Int("acks", -1, "replication-acks; by default 1, and 0 in the failover mode, where a shard's last node has to serve alone")
 	workers := flag.Int("workers", 12, "connections that read and write")
 	pace := flag.Duration("pace", 20*time.Millisecond, "mean pause of a worker between two operations")
 	faults := flag.String("faults", "", "names of faults, with commas; all by default: "+faultNames())
 	trials := flag.Int("trials", 20, "of each kind, in the failover mode")
 	dir := flag.String("dir", "", "an empty folder; a temporary one by default")
 	flag.Parse()
+	if *acks < 0 {
+		*acks = 1
+		if *mode == "failover" {
+			*acks = 0
+		}
+	}
 	if err := start(*mode, *dir, *trials, &campaign{
 		seed: *seed, duration: *duration, workers: *workers, pace: *pace, names: *faults, out: os.Stdout,
 		fleet: fleetOptions{shards: *shards, replicas: *replicas, acks: *acks, timeout: time.Second, networked: true, limits: true},

@@ -20,9 +20,15 @@ type writer struct {
 	pace    time.Duration // between two batches
 
 	mu      sync.Mutex
-	acked   []int       // the numbers of the acknowledged writes
-	times   []time.Time // when, of each batch
+	acked   []int // the numbers of the acknowledged writes
+	batches []answered
 	strange map[string]int
+}
+
+// answered is a batch of which something was acknowledged.
+type answered struct {
+	at time.Time
+	by string
 }
 
 // patience is how long a writer waits for a reply before it tries another member.
@@ -102,7 +108,7 @@ func (w *writer) take(at string, todo []int, replies []wire.Value) (left []int, 
 		left = append(left, todo[i])
 	}
 	if len(left) < len(todo) {
-		w.times = append(w.times, time.Now())
+		w.batches = append(w.batches, answered{time.Now(), at})
 	}
 	return left, next
 }
@@ -111,24 +117,26 @@ func (w *writer) other(than string) string {
 	return w.members[(slices.Index(w.members, than)+1)%len(w.members)]
 }
 
-// since is how long after the moment the first write was acknowledged, by a reply that came after it and was not on its way; 0 when none was yet.
-func (w *writer) since(moment time.Time, by func(time.Time) bool) time.Duration {
+// since is how long after the moment the first write was acknowledged, by another node than the given one; 0 when none was yet.
+func (w *writer) since(moment time.Time, not string) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, t := range w.times {
-		if t.After(moment) && by(t) {
-			return t.Sub(moment)
+	for _, b := range w.batches {
+		if b.at.After(moment) && b.by != not {
+			return b.at.Sub(moment)
 		}
 	}
 	return 0
 }
 
-// longest is the longest time between two acknowledged batches.
-func (w *writer) longest() (worst time.Duration) {
+// longest is the longest time between two acknowledged batches that ended after the moment.
+func (w *writer) longest(moment time.Time) (worst time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i := 1; i < len(w.times); i++ {
-		worst = max(worst, w.times[i].Sub(w.times[i-1]))
+	for i := 1; i < len(w.batches); i++ {
+		if w.batches[i].at.After(moment) {
+			worst = max(worst, w.batches[i].at.Sub(w.batches[i-1].at))
+		}
 	}
 	return worst
 }
