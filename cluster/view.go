@@ -134,6 +134,9 @@ func (v *View) Migrating(slot uint16) *Node { return v.migrating[slot] }
 // Importing says whether SETSLOT IMPORTING marked the slot on this node.
 func (v *View) Importing(slot uint16) bool { return v.importing[slot] != nil }
 
+// Open says whether SETSLOT has marked any slot on this node as IMPORTING, and as MIGRATING.
+func (v *View) Open() (importing, migrating bool) { return len(v.importing) > 0, len(v.migrating) > 0 }
+
 // Up is cluster_state:ok. When it is not, commands with keys are refused with CLUSTERDOWN, except
 // reads when ReadsWhenDown. A slot without an owner is refused in either state.
 func (v *View) Up() bool { return v.up }

@@ -107,6 +107,11 @@ func (x *executor) ownLocks(c *conn, cmd *command.Command, args [][]byte) verdic
 	if redirect := x.routeMigrate(c, &n); redirect != "" {
 		return x.redirect(c, cmd, redirect)
 	}
+	for _, slot := range n.slots {
+		if x.node.Moving(slot) {
+			return x.redirect(c, cmd, resp.ErrSlotMoving)
+		}
+	}
 	if v := x.fence(c, cmd, x.node.View(), &n); v != proceed {
 		return v
 	}
@@ -188,6 +193,9 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 	view := x.node.View()
 	if redirect := x.routeView(view, c, n); redirect != "" {
 		return x.sendAway(c, cmd, n, redirect)
+	}
+	if v := x.moving(c, cmd, view, n); v != proceed {
+		return v
 	}
 	if v := x.fence(c, cmd, view, n); v != proceed {
 		return v

@@ -102,6 +102,23 @@ func (x *executor) fence(c *conn, cmd *command.Command, view *cluster.View, n *n
 	return proceed
 }
 
+// moving holds a request back while it is just being decided who serves its slots (CLUSTER MIGRATESLOTS); what writes to all of them waits for
+// any.
+func (x *executor) moving(c *conn, cmd *command.Command, view *cluster.View, n *need) verdict {
+	if !view.Enabled() || view.Self().Primary != "" || !n.world && len(n.keys) == 0 {
+		return proceed
+	}
+	wait, waits := x.node.Held(n.slots, n.world && n.write)
+	switch {
+	case !waits:
+		return proceed
+	case wait == nil:
+		return x.redirect(c, cmd, resp.ErrSlotMoving)
+	}
+	c.wait = wait
+	return held
+}
+
 // claimed returns what a request has to wait for since MIGRATE is sending one of its keys: see command.Claims.
 func (x *executor) claimed(c *conn, n *need) <-chan struct{} {
 	claims := &x.node.Migrations.Claims
@@ -146,7 +163,7 @@ func (x *executor) routeView(view *cluster.View, c *conn, n *need) (redirect str
 	switch {
 	case view.Owns(slot) || n.asked(c) && view.Importing(slot):
 		return ""
-	case c.ReadOnlyMode && n.flags&command.Write == 0 && view.Replicates(slot) && !x.node.Replication.Filling():
+	case c.ReadOnlyMode && n.flags&command.Write == 0 && view.Replicates(slot) && !x.node.Replication.Filling() && !x.store.IsImporting(slot):
 		return ""
 	}
 	return moved + endpoint(slot, owner)

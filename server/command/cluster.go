@@ -133,6 +133,8 @@ func clusterSetSlot(c *Ctx) {
 	c.Node.Migrations.drains.forget(slot)
 	defer c.Node.Migrations.drains.forget(slot)
 	switch n := len(c.Args); {
+	case c.Node.Moving(slot) && !c.is(3, "stable"):
+		c.Out.Error(fmt.Sprintf("ERR Slot %d is part of a migration by CLUSTER MIGRATESLOTS", slot))
 	case n == 5 && c.is(3, "migrating"):
 		c.changed(c.Node.Cluster.Migrate(slot, node))
 	case n == 5 && c.is(3, "importing"):
@@ -474,6 +476,7 @@ func clusterInfo(c *Ctx) {
 	field("cluster_stats_messages_received", received)
 	field("total_cluster_links_buffer_limit_exceeded", 0)
 	c.Node.groupInfo(field)
+	c.Node.moveInfo(field)
 	c.Out.Verbatim("txt", b.String())
 }
 
@@ -676,6 +679,8 @@ func clusterHelp(c *Ctx) {
 		"    Claim ranges of slots for this node.",
 		"BUMPEPOCH",
 		"    Give this node the greatest config epoch.",
+		"CANCELSLOTMIGRATIONS",
+		"    Cancel all migrations of slots from this node.",
 		"COUNT-FAILURE-REPORTS <node-id>",
 		"    Count the nodes that report <node-id> as failing.",
 		"COUNTKEYSINSLOT <slot>",
@@ -692,6 +697,8 @@ func clusterHelp(c *Ctx) {
 		"    Remove a node from the table.",
 		"GETKEYSINSLOT <slot> <count>",
 		"    List up to <count> of this node's keys in <slot>.",
+		"GETSLOTMIGRATIONS",
+		"    List the migrations of slots from and to this node.",
 		"INFO",
 		"    Describe the state of the cluster.",
 		"KEYSLOT <key>",
@@ -700,6 +707,8 @@ func clusterHelp(c *Ctx) {
 		"    List the connections to and from the other nodes.",
 		"MEET <ip> <port> [<bus-port>]",
 		"    Make this node and another one members of one cluster.",
+		"MIGRATESLOTS SLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...] NODE <node-id> [SLOTSRANGE ... NODE <node-id> ...]",
+		"    Move slots of this node, with their keys, to other nodes while they are used.",
 		"MYID",
 		"    Tell this node's ID.",
 		"MYSHARDID",

@@ -15,6 +15,8 @@ var clusterCommands = []*Command{{
 		nondeterministic(clusterAdmin("count-failure-reports", 3, "3.0.0", clusterFailureReports,
 			"Counts the nodes that report a node as failing.", "O(N) where N is the number of failure reports", nodeArg)),
 		clusterShow("countkeysinslot", 3, "3.0.0", clusterCountKeys, "Counts this node's keys in a slot.", "O(1)", slotArg),
+		clusterMove("cancelslotmigrations", 2, clusterCancelMigrations, "Cancels all migrations of slots from this node.",
+			"O(N), where N is the number of slot migration operations being cancelled."),
 		clusterChange("delslots", -3, "3.0.0", clusterDelSlots, "Gives up slots, as far as this node is concerned.",
 			"O(N) where N is the total number of hash slot arguments", slotArgs...),
 		clusterChange("delslotsrange", -4, "7.0.0", clusterDelSlotsRange, "Gives up ranges of slots, as far as this node is concerned.",
@@ -26,6 +28,8 @@ var clusterCommands = []*Command{{
 		clusterChange("forget", 3, "3.0.0", clusterForget, "Removes a node from this node's table, for at least a minute.", "O(1)", nodeArg),
 		nondeterministic(clusterRow("getkeysinslot", 4, "3.0.0", Stale|Slow, clusterGetKeys, "Lists some of this node's keys in a slot.",
 			"O(log(N)) where N is the number of requested keys", slotArg, Arg{Name: "count", Type: "integer"})),
+		nondeterministic(clusterMove("getslotmigrations", 2, clusterSlotMigrations, "Lists the migrations of slots from and to this node, present and past.",
+			"O(N), where N is the number of active slot import and export jobs.")),
 		clusterRow("help", 2, "5.0.0", Loading|Stale, clusterHelp, "Describes the subcommands.", "O(1)"),
 		nondeterministic(clusterShow("info", 2, "3.0.0", clusterInfo, "Describes the state of the cluster.", "O(1)")),
 		clusterShow("keyslot", 3, "3.0.0", clusterKeySlot, "Tells which slot a key belongs to.",
@@ -35,6 +39,13 @@ var clusterCommands = []*Command{{
 		meetRow(clusterChange("meet", -4, "3.0.0", clusterMeet, "Makes this node and another one members of one cluster.", "O(1)",
 			Arg{Name: "ip", Type: "string"}, Arg{Name: "port", Type: "integer"},
 			Arg{Name: "cluster_bus_port", Type: "integer", Since: "4.0.0", Optional: true})),
+		clusterMove("migrateslots", -4, clusterMigrateSlots, "Moves slots of this node, with their keys, to other nodes while they are used.",
+			"O(N) where N is the total number of the slots between all start slot and end slot arguments.",
+			Arg{Name: "migration-group", Type: "block", Multiple: true, Args: []Arg{
+				{Name: "slotsrange-token", Type: "pure-token", Token: "SLOTSRANGE"},
+				{Name: "range", Type: "block", Multiple: true, Args: []Arg{{Name: "start-slot", Type: "integer"}, {Name: "end-slot", Type: "integer"}}},
+				{Name: "node-token", Type: "pure-token", Token: "NODE"},
+				{Name: "node-id", Type: "string"}}}),
 		clusterShow("myid", 2, "3.0.0", clusterMyID, "Tells this node's ID.", "O(1)"),
 		nondeterministic(clusterShow("myshardid", 2, "7.2.0", clusterMyShardID, "Tells the ID of this node's shard.", "O(1)")),
 		nondeterministic(clusterShow("nodes", 2, "3.0.0", clusterNodes, "Lists the nodes, with their slots.",
@@ -93,6 +104,11 @@ func clusterAdmin(name string, arity int, since string, run func(*Ctx), summary,
 
 func clusterChange(name string, arity int, since string, run func(*Ctx), summary, complexity string, args ...Arg) *Command {
 	return clusterRow(name, arity, since, Admin|Stale|NoAsyncLoading|Slow, run, summary, complexity, args...)
+}
+
+// clusterMove is a subcommand about migrations of slots: Valkey's.
+func clusterMove(name string, arity int, run func(*Ctx), summary, complexity string, args ...Arg) *Command {
+	return clusterRow(name, arity, "9.0.0", Admin|Stale|NoAsyncLoading, run, summary, complexity, args...)
 }
 
 func nondeterministic(c *Command) *Command {

@@ -382,7 +382,7 @@ var genericCommands = []*Command{
 		History: [][2]string{{"3.0.0", "Added the `REPLACE` modifier."}, {"5.0.0", "Added the `ABSTTL` modifier."}, {"5.0.0", "Added the `IDLETIME` and `FREQ` options."}},
 	},
 	{
-		Name: "migrate", Arity: -6, Flags: Write | Slow | OwnLocks, Run: migrate, GetKeys: migrateKeys,
+		Name: "migrate", Arity: -6, Flags: Write | Slow | OwnLocks, Run: runMigrate, GetKeys: migrateKeys,
 		Group: "generic", Since: "2.6.0", Complexity: "O(N) where N is the size of the values, here and on the target",
 		Categories: []string{"keyspace", "dangerous"},
 		Summary:    "Sends keys to another node and deletes them here.",

@@ -196,6 +196,7 @@ func infoCluster(n *Node, w *infoWriter) {
 	w.flag("cluster_enabled", n.Cluster != nil)
 	if n.Cluster != nil {
 		n.groupInfo(w.field)
+		n.moveInfo(w.field)
 	}
 }
 

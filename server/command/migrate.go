@@ -152,10 +152,10 @@ func (c *Ctx) migration() (m migration, ok bool) {
 	return m, true
 }
 
-// migrate sends keys to another node and deletes here those that it has acknowledged. It runs on a worker and takes its
+// runMigrate sends keys to another node and deletes here those that it has acknowledged. It runs on a worker and takes its
 // locks itself: see Claims for how it holds none while it waits for the target. As in Redis a key may be on both nodes after
 // an error, when the target got it and the acknowledgement was lost; then the one here counts, and REPLACE overwrites the other.
-func migrate(c *Ctx) {
+func runMigrate(c *Ctx) {
 	m, ok := c.migration()
 	if !ok {
 		return

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairndb/cairn/cluster"
+	"github.com/cairndb/cairn/cluster/migrate"
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/server/config"
 )
@@ -31,6 +32,8 @@ type Node struct {
 	Saves   *Saves
 	// Migrations is what MIGRATE commands share, and the keys that they hold back.
 	Migrations *Migrations
+	// Moves gives and takes slots; nil when cluster-enabled is no.
+	Moves *migrate.Manager
 
 	// Replication is the node's part in replication; never nil.
 	Replication *Replication
@@ -76,6 +79,9 @@ func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runI
 	}
 	n.Replication = newReplication(n)
 	n.adopt(store)
+	if cl != nil {
+		n.startMoves()
+	}
 	return n
 }
 
@@ -91,6 +97,9 @@ func (n *Node) Cancel() {
 // Close cancels, and waits for what the node runs in the background. The store is closed after it.
 func (n *Node) Close() {
 	n.Cancel()
+	if n.Moves != nil {
+		n.Moves.Close()
+	}
 	n.Migrations.close()
 	n.errands.Wait()
 	n.Saves.background.Wait()

@@ -21,6 +21,7 @@ var (
 	replTimeout        = intOf("repl-timeout")
 	replPing           = intOf("repl-ping-replica-period")
 	replSyncRate       = intOf("replication-sync-bandwidth")
+	slotMigrationRate  = intOf("slot-migration-max-bandwidth")
 	replCompression    = textOf("replication-compression")
 	replMaxHeld        = intOf("replication-max-held")
 	replAcks           = intOf("replication-acks")
@@ -86,6 +87,9 @@ func (c *Config) ReplPingPeriod() time.Duration { return seconds(replPing.of(c))
 
 // ReplSyncBandwidth bounds a full sync, in bytes a second; 0 for no bound.
 func (c *Config) ReplSyncBandwidth() int64 { return replSyncRate.of(c) }
+
+// SlotMigrationMaxBandwidth bounds what moving slots sends, in bytes a second; 0 for no bound.
+func (c *Config) SlotMigrationMaxBandwidth() int64 { return slotMigrationRate.of(c) }
 
 // ReplCompression is "auto", "yes" or "no".
 func (c *Config) ReplCompression() string { return replCompression.of(c) }

@@ -167,6 +167,7 @@ var replication = []*Directive{
 	number("replication-acks-timeout", "1000", 1, maxInt, Hot|Own),
 	number("replica-max-staleness", "0", 0, maxInt, Hot|Own),
 	memory("replication-sync-bandwidth", "0", 0, maxLong, Hot|Own),
+	memory("slot-migration-max-bandwidth", "0", 0, maxLong, Hot|Own),
 	choice("replication-compression", "auto", "auto yes no", Hot|Own),
 	memory("replication-max-held", "16gb", 0, maxLong, Hot|Own),
 	choice("propagation-error-behavior", "ignore", "ignore panic panic-on-replicas", Hot|Ignored),

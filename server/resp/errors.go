@@ -35,6 +35,7 @@ const (
 	ErrNotAcked = "NOREPLICAS The write may or may not stand: fewer replicas than replication-acks asks for have acknowledged it in time."
 
 	ErrNotInMulti    = "ERR Command not allowed inside a transaction"
+	ErrSlotMoving    = "TRYAGAIN The slot is on its way to another node"
 	ErrTryAgain      = "TRYAGAIN Multiple keys request during rehashing of slot"
 	ErrSlotUnserved  = "CLUSTERDOWN Hash slot not served"
 	ErrReadsOnly     = "CLUSTERDOWN The cluster is down and only accepts read commands"
