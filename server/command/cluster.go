@@ -476,7 +476,6 @@ func clusterInfo(c *Ctx) {
 	field("cluster_stats_messages_received", received)
 	field("total_cluster_links_buffer_limit_exceeded", 0)
 	c.Node.groupInfo(field)
-	c.Node.moveInfo(field)
 	c.Out.Verbatim("txt", b.String())
 }
 

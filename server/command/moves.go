@@ -80,7 +80,7 @@ func (n *Node) Held(slots []uint16, world bool) (wait <-chan struct{}, held bool
 // Moving says whether a slot is part of a migration.
 func (n *Node) Moving(slot uint16) bool { return n.Moves != nil && n.Moves.Moving(slot) }
 
-// moveInfo shows migrations in INFO cluster and CLUSTER INFO.
+// moveInfo shows migrations in INFO cluster.
 func (n *Node) moveInfo(field func(name string, value any)) {
 	if n.Moves == nil {
 		return
