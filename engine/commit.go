@@ -162,15 +162,19 @@ func (t *Txn) directBatch() *pebble.Batch {
 
 // log appends an operation to the payload as it stands in a Pebble batch: kind, key, value.
 func (t *Txn) log(kind opKind, key, val []byte) {
-	b := append(t.payload, batchKinds[kind])
+	t.payload = appendOp(t.payload, kind, key, val)
+	t.count++
+}
+
+func appendOp(b []byte, kind opKind, key, val []byte) []byte {
+	b = append(b, batchKinds[kind])
 	b = binary.AppendUvarint(b, uint64(len(key)))
 	b = append(b, key...)
 	if kind != opDelete {
 		b = binary.AppendUvarint(b, uint64(len(val)))
 		b = append(b, val...)
 	}
-	t.payload = b
-	t.count++
+	return b
 }
 
 var batchKinds = [...]byte{
@@ -244,6 +248,7 @@ func (t *Txn) publish(end Offset) {
 	}
 	if t.locks.world {
 		s.worldOffset = end
+		s.noteMapping(end)
 	}
 	for i := t.set.flush; i < len(t.set.ops); i++ {
 		o := &t.set.ops[i]

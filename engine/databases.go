@@ -108,11 +108,27 @@ func (t *Txn) setTable(next *dbTable) {
 	t.s.dbs.Store(next.index())
 }
 
-// FlushAll removes everything. It needs LockWorld, as do FlushDB and SwapDB. It is a log record of its own kind.
+// noteMapping notes that a record up to end may have changed which databases the numbers stand for. Under world.
+func (s *Store) noteMapping(end Offset) {
+	if physical := s.dbs.Load().physical; physical != s.mapping {
+		s.mapping, s.mappedAt = physical, end
+	}
+}
+
+// FlushAll removes everything, but for slots that are being imported. It needs LockWorld, as do FlushDB and SwapDB. It is a
+// log record of its own kind.
 func (t *Txn) FlushAll() error {
 	if !t.locks.world {
 		return errNotLocked
 	}
+	t.flushAll()
+	for db := range t.s.o.Databases {
+		t.s.modified(t.s.DB(db), nil)
+	}
+	return nil
+}
+
+func (t *Txn) flushAll() {
 	t.set.addUnindexed(op{kind: opFlushAll})
 	t.recount()
 	t.memoOK = false
@@ -121,13 +137,10 @@ func (t *Txn) FlushAll() error {
 		table.dirty = [maxPhysical]bool{}
 		t.setTable(&table)
 	}
-	for db := range t.s.o.Databases {
-		t.s.modified(table.physical[db], nil)
-	}
-	return nil
 }
 
-// FlushDB removes the keys of one logical database.
+// FlushDB removes the keys of one logical database. When no other one has any (always in a cluster) that is a FlushAll: slots that are
+// being moved can follow it, which they can't when databases change their numbers.
 func (t *Txn) FlushDB(logical int) error {
 	if !t.locks.world {
 		return errNotLocked
@@ -136,6 +149,14 @@ func (t *Txn) FlushDB(logical int) error {
 	old := table.physical[logical]
 	if c := t.DBCounts(old); c.Keys == 0 {
 		return nil
+	}
+	if t.onlyDB(old) {
+		t.flushAll()
+		t.s.modified(old, nil)
+		return nil
+	}
+	if t.s.arrivals.any() {
+		return ErrImporting
 	}
 	fresh, ok := table.cleanNumber()
 	if !ok {
@@ -149,6 +170,17 @@ func (t *Txn) FlushDB(logical int) error {
 	return nil
 }
 
+// onlyDB says that no other database in use has keys.
+func (t *Txn) onlyDB(db uint8) bool {
+	table := t.s.dbs.Load()
+	for other, live := range table.isLive {
+		if live && uint8(other) != db && t.DBCounts(uint8(other)).Keys != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 func (t *dbTable) cleanNumber() (uint8, bool) {
 	for i := range t.isLive {
 		if !t.isLive[i] && !t.dirty[i] {
@@ -158,10 +190,14 @@ func (t *dbTable) cleanNumber() (uint8, bool) {
 	return 0, false
 }
 
-// SwapDB exchanges two logical databases.
+// SwapDB exchanges two logical databases. As keys that are being imported carry the numbers of databases, it is refused with ErrImporting
+// meanwhile; so is FlushDB when other databases have keys.
 func (t *Txn) SwapDB(a, b int) error {
 	if !t.locks.world {
 		return errNotLocked
+	}
+	if t.s.arrivals.any() {
+		return ErrImporting
 	}
 	table := *t.s.dbs.Load()
 	table.physical[a], table.physical[b] = table.physical[b], table.physical[a]

@@ -99,6 +99,10 @@ func (s *Store) stopping() bool {
 func (s *Store) expireSlot(t *Txn, slot uint16) (more bool, err error) {
 	s.warmExpired(slot)
 	t.Lock([]uint16{slot}, true)
+	if s.slots[slot].arrival != nil {
+		t.Discard()
+		return false, nil
+	}
 	now := t.Now()
 	it, err := s.db.NewIter(&pebble.IterOptions{
 		LowerBound: keys.AppendKind(nil, slot, keys.KindExpiry),

@@ -505,7 +505,23 @@ func TestFolder(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Errorf("a second Close: %v", err)
 	}
-	if err := writeFile(mem, "d/"+versionFile, []byte(versionHead+"2\n")); err != nil {
+	if err := writeFile(mem, "d/"+versionFile, []byte(versionLine1)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Check(context.Background(), "d", testOptions(mem))
+	if err == nil {
+		err = r.Err()
+	}
+	if current, _ := checkVersion("d", mem); err != nil || current {
+		t.Errorf("checking an older folder: %v, upgraded: %v", err, current)
+	}
+	if err := openTest(t, "d", testOptions(mem)).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if current, err := checkVersion("d", mem); err != nil || !current {
+		t.Errorf("an older folder is not upgraded: %v", err)
+	}
+	if err := writeFile(mem, "d/"+versionFile, []byte(versionHead+"3\n")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open("d", testOptions(mem)); !errors.Is(err, ErrFolder) {

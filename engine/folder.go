@@ -29,9 +29,11 @@ const (
 	logFolder   = "log"
 	storeFolder = "store"
 
-	versionLine = "cairn data folder, format 1\n"
-	versionHead = "cairn data folder, format "
-	ballastSize = 8 << 20
+	// Format 2 came with slots that are being imported (keys.KindImport); there is nothing else that format 1 did not have.
+	versionLine  = "cairn data folder, format 2\n"
+	versionLine1 = "cairn data folder, format 1\n"
+	versionHead  = "cairn data folder, format "
+	ballastSize  = 8 << 20
 )
 
 // foreign are names that tell that a folder belongs to another database, or lost its version file.
@@ -50,9 +52,9 @@ func prepareFolder(dir string, o *Options) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine: reading the data folder: %w", err)
 	}
-	known := slices.Contains(names, versionFile)
+	known, current := slices.Contains(names, versionFile), false
 	if known {
-		if err := checkVersion(dir, o.FS); err != nil {
+		if current, err = checkVersion(dir, o.FS); err != nil {
 			return nil, err
 		}
 	} else {
@@ -75,7 +77,7 @@ func prepareFolder(dir string, o *Options) (io.Closer, error) {
 		}
 		return nil, err
 	}
-	if !known {
+	if !current && !o.ReadOnly {
 		if err := writeVersion(dir, o.FS); err != nil {
 			_ = lock.Close()
 			return nil, fmt.Errorf("engine: writing the data folder's version: %w", err)
@@ -113,24 +115,25 @@ func lockFolder(dir string, o *Options) (io.Closer, error) {
 	return nil, fmt.Errorf("engine: locking the data folder %s: %w", dir, err)
 }
 
-func checkVersion(dir string, fs vfs.FS) error {
+// checkVersion says whether the folder is of the current version, or of an older one that can be opened as it is.
+func checkVersion(dir string, fs vfs.FS) (current bool, err error) {
 	f, err := fs.Open(fs.PathJoin(dir, versionFile))
 	if err != nil {
-		return fmt.Errorf("engine: reading the data folder's version: %w", err)
+		return false, fmt.Errorf("engine: reading the data folder's version: %w", err)
 	}
 	defer f.Close()
 	line, err := io.ReadAll(io.LimitReader(f, 256))
 	if err != nil {
-		return fmt.Errorf("engine: reading the data folder's version: %w", err)
+		return false, fmt.Errorf("engine: reading the data folder's version: %w", err)
 	}
 	switch {
-	case string(line) == versionLine:
-		return nil
+	case string(line) == versionLine, string(line) == versionLine1:
+		return string(line) == versionLine, nil
 	case strings.HasPrefix(string(line), versionHead):
-		return fmt.Errorf("%w: %s says %q, this version knows %q: use the version that wrote it, or a newer one",
+		return false, fmt.Errorf("%w: %s says %q, this version knows %q: use the version that wrote it, or a newer one",
 			ErrFolder, dir, strings.TrimSpace(string(line)), strings.TrimSpace(versionLine))
 	}
-	return fmt.Errorf("%w: %s holds no version", ErrFolder, fs.PathJoin(dir, versionFile))
+	return false, fmt.Errorf("%w: %s holds no version", ErrFolder, fs.PathJoin(dir, versionFile))
 }
 
 // writeVersion makes the version durable before anything else is created. It is renamed into place, so a crash leaves all or none of it.

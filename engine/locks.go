@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 
@@ -30,6 +31,8 @@ type slotState struct {
 	storedID uint64
 	// nextIDAtOpen is what nextID was when the store was opened.
 	nextIDAtOpen uint64
+	// arrival is set while the slot is being imported.
+	arrival *arrival
 }
 
 type lockMode uint8
@@ -170,6 +173,17 @@ func (t *Txn) releaseLocks() {
 
 func (t *Txn) mayWrite(slot uint16) bool {
 	return t.locks.mode[slot] == writeLocked || t.locks.world
+}
+
+// writeError says why the transaction may not write to the slot, or nil.
+func (t *Txn) writeError(slot uint16) error {
+	switch {
+	case !t.mayWrite(slot):
+		return errNotLocked
+	case t.s.slots[slot].arrival != nil:
+		return fmt.Errorf("%w: %d", ErrImporting, slot)
+	}
+	return nil
 }
 
 func (t *Txn) dependOn(off Offset) { t.barrier = max(t.barrier, off) }

@@ -195,6 +195,10 @@ func (s *Store) reclaimID(t *Txn, slot uint16, id uint64) error {
 	}
 	byRange := len(subs) > reclaimByPoint
 	t.Lock([]uint16{slot}, true)
+	if dead, err := s.isDead(slot, id); !dead || err != nil {
+		t.Discard()
+		return err
+	}
 	if byRange {
 		t.touched.at(slot)
 		t.set.addUnindexed(op{kind: opDeleteRange, slot: slot, key: lower, val: upper})
@@ -215,6 +219,18 @@ func (s *Store) reclaimID(t *Txn, slot uint16, id uint64) error {
 		}
 	}
 	return nil
+}
+
+// isDead looks again under the slot's lock: meanwhile the slot may have been dropped, and another store's imported, in which the id is in use.
+func (s *Store) isDead(slot uint16, id uint64) (bool, error) {
+	if s.slots[slot].arrival != nil {
+		return false, nil
+	}
+	_, closer, err := s.read(keys.AppendGarbage(nil, slot, id))
+	if err != nil || closer == nil {
+		return false, err
+	}
+	return true, closer.Close()
 }
 
 // reclaimDB removes the keys of a flushed database slot by slot, and gives its number free once none is left.

@@ -41,7 +41,12 @@ func TestReclaimSkipsDamagedRecord(t *testing.T) {
 		tx.write(op{kind: opSet, slot: bad.Slot, meta: true, hash: hashKey(meta), key: meta, val: []byte{9}})
 		return nil
 	})
-	fill(t, s, n) // other slots
+	fill(t, s, n)                                       // other slots
+	inTxn(t, s, key("kept").Slot, func(tx *Txn) error { // or FLUSHDB would remove everything at once
+		k := key("kept")
+		k.DB = s.DB(1)
+		return tx.Put(k, stringHeader, []byte("v"))
+	})
 	tx := s.NewTxn()
 	tx.LockWorld()
 	if err := tx.FlushDB(0); err != nil {

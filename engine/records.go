@@ -37,6 +37,7 @@ type recordTable struct {
 type slotRecords struct {
 	round    uint32        // the open one: what is written now belongs to it; under the commit mutex
 	settled  atomic.Uint32 // what belongs to this round or an earlier one is in Pebble
+	floor    atomic.Uint32 // what belongs to an earlier round is void: the slot was dropped since; never more than settled
 	counters bool          // the counters have changed; under the commit mutex, as are all below
 	counted  bool          // the counters belong to what the drainer is at
 	hot      bool          // listed in hot
@@ -158,7 +159,7 @@ func (t *recordTable) get(a *arena, hash uint64, key []byte) (rec []byte, ok boo
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	_, e := sh.find(hash, key)
-	if e == nil {
+	if e == nil || sh.void(e) {
 		sh.misses++
 		return nil, false
 	}
@@ -175,7 +176,7 @@ func (t *recordTable) has(hash uint64, key []byte) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	_, e := sh.find(hash, key)
-	return e != nil
+	return e != nil && !sh.void(e)
 }
 
 // fill remembers what was read from Pebble; nil for an absent record. Under the slot's lock.
@@ -186,8 +187,8 @@ func (t *recordTable) fill(hash uint64, key, rec []byte) {
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if _, e := sh.find(hash, key); e == nil {
-		sh.insert(hash, key, rec, 0)
+	if _, e := sh.find(hash, key); e == nil || sh.void(e) {
+		sh.insert(hash, key, rec, sh.slots[binary.BigEndian.Uint16(key)].settled.Load())
 	}
 }
 
@@ -262,6 +263,31 @@ func (t *recordTable) reset() {
 	t.settles.Add(1)
 }
 
+// resetSlots forgets all records of the slots, unsaved ones too, and that their counters have changed. Under the slots' write locks and
+// the commit mutex, while the drainer is at nothing.
+func (t *recordTable) resetSlots(slots []uint16) {
+	for _, slot := range slots {
+		sr := &t.slots[slot]
+		t.unsaved.Add(-sr.size - sr.takenBy)
+		sr.next, sr.taken, sr.size, sr.takenBy = nil, nil, 0, 0
+		sr.counters, sr.counted, sr.hot = false, false, false
+		sr.settled.Store(sr.round + 1)
+		sr.floor.Store(sr.round + 1)
+		sr.round += 2
+	}
+	t.dirty = without(t.dirty, slots)
+	t.hot = without(t.hot, slots)
+	t.settles.Add(1)
+}
+
+// without removes from list what is in slots, which are ascending.
+func without(list, slots []uint16) []uint16 {
+	return slices.DeleteFunc(list, func(slot uint16) bool {
+		_, found := slices.BinarySearch(slots, slot)
+		return found
+	})
+}
+
 // take begins a round: what is unsaved in the slots is the drainer's now. Under the commit mutex.
 func (t *recordTable) take(slots []uint16) {
 	for _, slot := range slots {
@@ -287,10 +313,7 @@ func (t *recordTable) takeHot() []uint16 {
 	slots := slices.Clone(t.hot)
 	slices.Sort(slots)
 	t.hot = t.hot[:0]
-	t.dirty = slices.DeleteFunc(t.dirty, func(slot uint16) bool {
-		_, found := slices.BinarySearch(slots, slot)
-		return found
-	})
+	t.dirty = without(t.dirty, slots)
 	t.take(slots)
 	return slots
 }

@@ -173,7 +173,7 @@ func (sh *recordShard) clearOut(n uint32, force bool) {
 		size := e.size()
 		if e.valLen() != entryDead {
 			pos := sh.positionOf(e, n<<16|uint32(from>>3))
-			if !sh.unsaved(e) && (force || !e.wasUsed()) {
+			if !sh.unsaved(e) && (force || !e.wasUsed() || sh.void(e)) {
 				sh.forget(pos)
 			} else {
 				e.clearUsed()
@@ -188,6 +188,9 @@ func (sh *recordShard) clearOut(n uint32, force bool) {
 }
 
 func (sh *recordShard) unsaved(e entry) bool { return e.round() > sh.slots[e.slot()].settled.Load() }
+
+// void says that the entry's slot was dropped after it was made.
+func (sh *recordShard) void(e entry) bool { return e.round() < sh.slots[e.slot()].floor.Load() }
 
 // positionOf finds the entry at a location in the index.
 func (sh *recordShard) positionOf(e entry, location uint32) int {

@@ -206,6 +206,7 @@ func (s *Store) loadTable() error {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	s.dbs.Store(t)
+	s.noteMapping(s.log.End())
 	return nil
 }
 
@@ -227,7 +228,7 @@ func (s *Store) loadCounters(applied Offset) error {
 	var c keys.Counters
 	var key []byte
 	for slot := 0; slot < keys.Slots; {
-		key = keys.AppendCounters(key[:0], uint16(slot))
+		key = keys.AppendKind(key[:0], uint16(slot), keys.KindImport)
 		if !it.SeekGE(key) {
 			break
 		}
@@ -235,7 +236,7 @@ func (s *Store) loadCounters(applied Offset) error {
 		if !ok {
 			return fmt.Errorf("%w: a key that does not parse: %x", ErrCorrupt, it.Key())
 		}
-		if p.Kind != keys.KindCounters {
+		if p.Kind != keys.KindCounters && p.Kind != keys.KindImport {
 			slot = max(slot+1, int(p.Slot)) // the keys of a slot without counters, or of one further on
 			continue
 		}
@@ -246,8 +247,13 @@ func (s *Store) loadCounters(applied Offset) error {
 		if _, err := c.Decode(v); err != nil {
 			return fmt.Errorf("%w: slot %d: %w", ErrCorrupt, p.Slot, err)
 		}
-		s.loadSlot(p.Slot, &c)
-		if err := s.loadEarliest(it, p.Slot); err != nil {
+		if p.Kind == keys.KindImport {
+			err = s.loadArrival(it, p.Slot, &c)
+		} else {
+			s.loadSlot(p.Slot, &c)
+			err = s.loadEarliest(it, p.Slot)
+		}
+		if err != nil {
 			return err
 		}
 		slot = int(p.Slot) + 1
@@ -276,14 +282,30 @@ func (s *Store) loadEarliest(it *pebble.Iterator, slot uint16) error {
 		if d.Expires == 0 {
 			continue
 		}
-		if it.SeekGE(keys.AppendKind(nil, slot, keys.KindExpiry)) {
-			if p, ok := keys.Parse(it.Key()); ok && p.Slot == slot && p.Kind == keys.KindExpiry {
-				s.expiries.lower(slot, p.ExpireAt)
-			}
+		at, err := firstExpiry(it, slot)
+		if at != 0 {
+			s.expiries.lower(slot, at)
 		}
-		return storeErrorOrNil(it.Error())
+		return err
 	}
 	return nil
+}
+
+// firstExpiry returns the time of the first entry of a slot's expiry index, 0 if there is none.
+func firstExpiry(it *pebble.Iterator, slot uint16) (at int64, err error) {
+	if it.SeekGE(keys.AppendKind(nil, slot, keys.KindExpiry)) {
+		if p, ok := keys.Parse(it.Key()); ok && p.Slot == slot && p.Kind == keys.KindExpiry {
+			return p.ExpireAt, nil
+		}
+	}
+	return 0, storeErrorOrNil(it.Error())
+}
+
+// loadArrival takes up the import of a slot.
+func (s *Store) loadArrival(it *pebble.Iterator, slot uint16, c *keys.Counters) error {
+	at, err := firstExpiry(it, slot)
+	s.setArrival(slot, &arrival{counters: c.Clone(), earliest: at})
+	return err
 }
 
 const summaryFormat = 1
@@ -291,7 +313,7 @@ const summaryFormat = 1
 // encodeSummary: format(1) applied offset(8) slots(uvarint), for each: slot(2) earliest expiry(uvarint) counters.
 func (s *Store) encodeSummary() []byte {
 	applied, err := s.appliedOffset(false)
-	if err != nil {
+	if err != nil || s.arrivals.any() {
 		return []byte{0} // no summary: the next start seeks
 	}
 	b := binary.BigEndian.AppendUint64([]byte{summaryFormat}, applied)

@@ -101,6 +101,7 @@ type applier struct {
 	records []replicated
 	slots   []uint16
 	world   bool
+	drops   bool
 }
 
 // replicated is a verified record with its operations.
@@ -109,11 +110,15 @@ type replicated struct {
 	ops   []byte // as they stand in a Pebble batch behind its header
 	count uint64
 	size  int
+	repr  []byte   // a Pebble batch with all of ops, if they all go there at once; nil otherwise
+	world bool     // needs the world lock
+	alone bool     // what comes behind it must find it applied: it begins or ends the import of slots, or drops them
+	drops []uint16 // slots that it makes empty, ascending; those of a FLUSHALL are not listed
 }
 
-// gather decodes a group of records. A record that touches everything is a group of its own.
+// gather decodes a group of records. A record that touches everything, or all of a slot, is a group of its own.
 func (a *applier) gather(s *Store, raw []byte) (n, need int, err error) {
-	a.records, a.slots, a.world = a.records[:0], a.slots[:0], false
+	a.records, a.slots, a.world, a.drops = a.records[:0], a.slots[:0], false, false
 	at := s.log.End()
 	for n < applyGroup && len(a.slots) < applySlots {
 		v, size, ok, err := wal.DecodeRecord(raw[n:], at, nil)
@@ -125,62 +130,79 @@ func (a *applier) gather(s *Store, raw []byte) (n, need int, err error) {
 			break
 		}
 		r := replicated{Verbatim: v, size: size}
-		world, err := r.decode()
-		if err != nil {
+		if err := r.decode(); err != nil {
 			return 0, 0, err
 		}
-		if world && len(a.records) > 0 {
+		if r.alone && len(a.records) > 0 {
 			break
 		}
 		a.records = append(a.records, r)
 		a.slots = append(a.slots, v.Slots...)
 		n += size
 		at += uint64(size)
-		if world {
-			a.world = true
+		if r.alone {
+			a.world, a.drops = r.world, len(r.drops) > 0
 			break
 		}
 	}
 	return n, need, nil
 }
 
-// decode verifies a record's operations, and says whether they need the world lock.
-func (r *replicated) decode() (world bool, err error) {
+// decode verifies a record's operations, and finds out what they need.
+func (r *replicated) decode() (err error) {
 	if r.Kind == wal.KindTerm {
-		return false, nil
+		return nil
 	}
 	if r.count, r.ops, err = recordOps(&r.Record); err != nil {
-		return false, err
+		return err
 	}
-	world = r.Kind == wal.KindFlushAll
+	r.world = r.Kind == wal.KindFlushAll
 	n := uint64(0)
-	err = r.each(func(kind pebble.InternalKeyKind, key, _ []byte) error {
+	err = r.each(func(kind pebble.InternalKeyKind, key, value []byte) error {
 		n++
-		switch kind {
-		case pebble.InternalKeyKindSet, pebble.InternalKeyKindDelete, pebble.InternalKeyKindRangeDelete:
-		default:
-			return fmt.Errorf("%w: record at %d: operation of kind %d", ErrCorrupt, r.Start, kind)
-		}
-		if string(key) == string(keys.DatabasesKey) {
-			world = true
-			return nil
-		}
-		if world && kind == pebble.InternalKeyKindRangeDelete {
-			return nil
-		}
-		p, ok := keys.Parse(key)
-		if !ok && kind != pebble.InternalKeyKindRangeDelete || len(key) < 2 || key[0] >= keys.Slots>>8 {
-			return fmt.Errorf("%w: record at %d: a key that does not parse", ErrCorrupt, r.Start)
-		}
-		if _, named := slices.BinarySearch(r.Slots, binary.BigEndian.Uint16(key)); !named {
-			return fmt.Errorf("%w: record at %d: writes slot %d without naming it", ErrCorrupt, r.Start, p.Slot)
-		}
-		return nil
+		return r.decodeOp(kind, key, value)
 	})
 	if err == nil && n != r.count {
 		err = fmt.Errorf("%w: record at %d: %d operations instead of %d", ErrCorrupt, r.Start, n, r.count)
 	}
-	return world, err
+	r.alone = r.alone || r.world
+	return err
+}
+
+func (r *replicated) decodeOp(kind pebble.InternalKeyKind, key, value []byte) error {
+	switch kind {
+	case pebble.InternalKeyKindSet, pebble.InternalKeyKindDelete, pebble.InternalKeyKindRangeDelete:
+	default:
+		return fmt.Errorf("%w: record at %d: operation of kind %d", ErrCorrupt, r.Start, kind)
+	}
+	if string(key) == string(keys.DatabasesKey) {
+		r.world = true
+		return nil
+	}
+	ranged := kind == pebble.InternalKeyKindRangeDelete
+	if r.world && ranged {
+		return nil
+	}
+	p, ok := keys.Parse(key)
+	if !ok && !ranged || len(key) < 2 || key[0] >= keys.Slots>>8 {
+		return fmt.Errorf("%w: record at %d: a key that does not parse", ErrCorrupt, r.Start)
+	}
+	slot := binary.BigEndian.Uint16(key)
+	if _, named := slices.BinarySearch(r.Slots, slot); !named {
+		return fmt.Errorf("%w: record at %d: writes slot %d without naming it", ErrCorrupt, r.Start, slot)
+	}
+	if wholeSlot(kind, key, value) {
+		r.drops = append(r.drops, slot)
+		r.alone = true
+	}
+	r.alone = r.alone || p.Kind == keys.KindImport
+	return nil
+}
+
+// wholeSlot says whether an operation removes all of a slot.
+func wholeSlot(kind pebble.InternalKeyKind, from, to []byte) bool {
+	return kind == pebble.InternalKeyKindRangeDelete && len(from) == 2 &&
+		string(to) == string(keys.AppendSlot(nil, int(binary.BigEndian.Uint16(from))+1))
 }
 
 // each calls fn for each operation.
@@ -207,13 +229,15 @@ func (a *applier) apply(s *Store) (n int, err error) {
 	}
 	if a.world {
 		a.t.LockWorld()
-		// One that flushes everything must not meet the drainer between two steps.
-		s.drains.batch.Lock()
-		defer s.drains.batch.Unlock()
 	} else {
 		a.t.Lock(a.slots, true)
 	}
 	defer a.t.finish()
+	if a.world || a.drops {
+		// What removes everything must not meet the drainer between two steps.
+		s.drains.batch.Lock()
+		defer s.drains.batch.Unlock()
+	}
 	done, err := a.commit(s)
 	for i := range a.records[:done] {
 		n += a.records[i].size
@@ -240,13 +264,13 @@ func (a *applier) commit(s *Store) (done int, err error) {
 		}
 		done++
 	}
-	if applyErr := a.applyDirect(s, a.records[:done]); applyErr != nil {
+	if applyErr := s.applyDirect(a.records[:done]); applyErr != nil {
 		applyErr = fmt.Errorf("%w: %w", ErrUncertain, applyErr)
 		s.fail(applyErr)
 		return done, applyErr
 	}
 	for i := range a.records[:done] {
-		if pubErr := a.publish(s, &a.records[i]); pubErr != nil {
+		if pubErr := s.publish(&a.records[i]); pubErr != nil {
 			s.fail(pubErr)
 			return done, pubErr
 		}
@@ -257,8 +281,16 @@ func (a *applier) commit(s *Store) (done int, err error) {
 }
 
 // applyDirect gives Pebble what goes there at once: see Txn.encode.
-func (a *applier) applyDirect(s *Store, records []replicated) error {
+func (s *Store) applyDirect(records []replicated) error {
 	b := s.db.NewBatch()
+	if len(records) == 1 && records[0].repr != nil {
+		r := &records[0]
+		binary.LittleEndian.PutUint32(r.repr[8:], uint32(r.count))
+		if err := b.SetRepr(r.repr); err != nil {
+			return storeError(err)
+		}
+		return s.applyBatch(b, keys.ReachedDirectKey, r.End) // not closed: Pebble would use its bytes for other batches
+	}
 	defer func() { _ = b.Close() }()
 	for i := range records {
 		r := &records[i]
@@ -275,7 +307,7 @@ func (a *applier) applyDirect(s *Store, records []replicated) error {
 			switch {
 			case kind == pebble.InternalKeyKindRangeDelete:
 				return b.DeleteRange(key, value, nil)
-			case len(key) > 2 && key[0] < keys.Slots>>8 && (keys.Kind(key[2]) == keys.KindMeta || !flush && keys.Kind(key[2]) == keys.KindCounters):
+			case s.isTables(key, flush):
 				return nil
 			case kind == pebble.InternalKeyKindSet:
 				return b.Set(key, value, nil)
@@ -290,6 +322,20 @@ func (a *applier) applyDirect(s *Store, records []replicated) error {
 		return nil
 	}
 	return s.applyBatch(b, keys.ReachedDirectKey, records[len(records)-1].End)
+}
+
+// isTables says whether a key comes to Pebble from the record table. Of a slot that is being imported nothing does.
+func (s *Store) isTables(key []byte, flush bool) bool {
+	if len(key) < 3 || key[0] >= keys.Slots>>8 {
+		return false
+	}
+	switch keys.Kind(key[2]) {
+	case keys.KindMeta:
+		return s.slots[binary.BigEndian.Uint16(key)].arrival == nil
+	case keys.KindCounters:
+		return !flush
+	}
+	return false
 }
 
 // coverUnsaved removes the records of all slots from which the table has something that Pebble lacks: it may be the end of a
@@ -308,7 +354,7 @@ func (s *Store) coverUnsaved(b *pebble.Batch) error {
 }
 
 // publish makes an applied record known to everything that lives in memory, under its slots' locks and the commit mutex.
-func (a *applier) publish(s *Store, r *replicated) error {
+func (s *Store) publish(r *replicated) error {
 	if r.Kind == wal.KindTerm {
 		return nil
 	}
@@ -320,13 +366,13 @@ func (a *applier) publish(s *Store, r *replicated) error {
 			s.modified(s.DB(db), nil)
 		}
 	}
-	if a.world {
-		s.worldOffset = r.End
+	if len(r.drops) > 0 {
+		s.forgetSlots(r.drops)
 	}
 	for _, slot := range r.Slots {
 		s.slots[slot].offset = r.End
 	}
-	return r.each(func(kind pebble.InternalKeyKind, key, value []byte) error {
+	err := r.each(func(kind pebble.InternalKeyKind, key, value []byte) error {
 		if kind == pebble.InternalKeyKindRangeDelete {
 			return nil
 		}
@@ -334,8 +380,16 @@ func (a *applier) publish(s *Store, r *replicated) error {
 			return s.replaceTable(value)
 		}
 		p, _ := keys.Parse(key)
+		if p.Kind == keys.KindImport || s.slots[p.Slot].arrival != nil {
+			return s.publishArrival(&p, kind, value)
+		}
 		return s.publishOp(&p, kind == pebble.InternalKeyKindSet, key, value)
 	})
+	if r.world {
+		s.worldOffset = r.End
+		s.noteMapping(r.End)
+	}
+	return err
 }
 
 func (s *Store) publishOp(p *keys.Parsed, set bool, key, value []byte) error {

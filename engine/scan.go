@@ -282,7 +282,7 @@ func (s *Store) KeysInSlot(slot uint16, n int) (names [][]byte, err error) {
 	now := s.nowMillis()
 	w := &walker{s: s, db: s.DB(0)}
 	defer w.close()
-	for ok := n > 0 && w.seek(slot, 0); ok; ok = w.next() {
+	for ok := n > 0 && w.hasKeys(slot) && w.seek(slot, 0); ok; ok = w.next() {
 		if _, live := w.record(now); live {
 			names = append(names, append([]byte(nil), w.p.Name...))
 			if len(names) >= n {

@@ -30,8 +30,11 @@ type Store struct {
 	world sync.RWMutex
 	// worldOffset is the offset that every slot depends on: the last commit under the world lock. Under world.
 	worldOffset Offset
-	slots       [keys.Slots]slotState
-	commitMu    sync.Mutex
+	// mapping is the physical numbers of the logical databases, mappedAt the offset (or a greater one) at which they became it. Under world.
+	mapping  [maxLogical]uint8
+	mappedAt Offset
+	slots    [keys.Slots]slotState
+	commitMu sync.Mutex
 	// following: another node's log is the only source of changes; applier applies it.
 	following   atomic.Bool
 	applier     applier
@@ -44,6 +47,7 @@ type Store struct {
 	reads    readPace
 	expiries expiries
 	reclaims reclaims
+	arrivals arrivals
 	onModify func(db uint8, name []byte)
 
 	admission admission
@@ -103,6 +107,7 @@ func newStore(dir string, o Options) *Store {
 	s.backlog.Store(o.LogBacklogBytes)
 	s.reserve.Store(o.FreeSpaceReserve)
 	s.dbs.Store(newDBTable())
+	s.noteMapping(0)
 	for i := range s.slots {
 		s.slots[i].nextID, s.slots[i].storedID, s.slots[i].nextIDAtOpen = 1, 1, 1
 	}

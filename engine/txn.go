@@ -131,6 +131,9 @@ func (t *Txn) lookup(slot uint16, hash uint64, key []byte) ([]byte, error) {
 	if rec, ok := t.s.records.get(&t.arena, hash, key); ok {
 		return rec, nil
 	}
+	if t.s.slots[slot].arrival != nil {
+		return nil, nil
+	}
 	v, closer, err := t.s.read(key)
 	if err != nil {
 		return nil, err
@@ -223,8 +226,8 @@ func recordBytes(key, rec []byte, h *keys.Header) int64 {
 // Put writes the record of k (value is copied), keeps counters and the expiry
 // index right, sets Header.Modified, and registers the old record's sub-keys for reclamation if their id is gone.
 func (t *Txn) Put(k Key, h keys.Header, value []byte) error {
-	if !t.mayWrite(k.Slot) {
-		return errNotLocked
+	if err := t.writeError(k.Slot); err != nil {
+		return err
 	}
 	if t.arena.used+len(value) > MaxTxnBytes {
 		return ErrTooLarge
@@ -324,8 +327,8 @@ func (t *Txn) Move(from, to Key) (bool, error) {
 
 // remove deletes k; its id is registered for reclamation unless it is keepID.
 func (t *Txn) remove(k Key, keepID uint64) (bool, error) {
-	if !t.mayWrite(k.Slot) {
-		return false, errNotLocked
+	if err := t.writeError(k.Slot); err != nil {
+		return false, err
 	}
 	old, err := t.seekMeta(k)
 	if old == nil || err != nil {
@@ -348,8 +351,8 @@ func (t *Txn) remove(k Key, keepID uint64) (bool, error) {
 
 // NewID returns a fresh id for sub-keys in a slot.
 func (t *Txn) NewID(slot uint16) (uint64, error) {
-	if !t.mayWrite(slot) {
-		return 0, errNotLocked
+	if err := t.writeError(slot); err != nil {
+		return 0, err
 	}
 	st := &t.s.slots[slot]
 	t.touched.at(slot).newIDs = true
@@ -379,8 +382,8 @@ func (t *Txn) GetSub(slot uint16, id uint64, sub []byte) ([]byte, bool, error) {
 
 // PutSub: see GetSub.
 func (t *Txn) PutSub(slot uint16, id uint64, sub, value []byte) error {
-	if !t.mayWrite(slot) {
-		return errNotLocked
+	if err := t.writeError(slot); err != nil {
+		return err
 	}
 	if t.arena.used+len(sub)+len(value) > MaxTxnBytes {
 		return ErrTooLarge
@@ -392,8 +395,8 @@ func (t *Txn) PutSub(slot uint16, id uint64, sub, value []byte) error {
 
 // DeleteSub: see GetSub.
 func (t *Txn) DeleteSub(slot uint16, id uint64, sub []byte) error {
-	if !t.mayWrite(slot) {
-		return errNotLocked
+	if err := t.writeError(slot); err != nil {
+		return err
 	}
 	key := keys.AppendSub(t.arena.alloc(11 + len(sub))[:0], slot, id, sub)
 	t.write(op{kind: opDelete, slot: slot, key: key})

@@ -47,6 +47,8 @@ func TestGolden(t *testing.T) {
 			out = keys.AppendExpiry(nil, slot, int64(at), keys.ExpiryKind(kind), uint8(db), []byte(name))
 		case "counters-key":
 			out = keys.AppendCounters(nil, slot)
+		case "import-key":
+			out = keys.AppendImport(nil, slot)
 		case "node":
 			return fmt.Sprintf("%x %x %x\n", keys.AppliedKey, keys.DatabasesKey, keys.SummaryKey)
 		case "header":

@@ -225,6 +225,11 @@ func (c *Counters) Decode(b []byte) (rest []byte, err error) {
 	return b, nil
 }
 
+// Clone returns a copy that shares nothing with c.
+func (c *Counters) Clone() Counters {
+	return Counters{NextID: c.NextID, DBs: append([]DBCounters(nil), c.DBs...)}
+}
+
 func takeUvarint(b []byte, p *uint64) ([]byte, error) {
 	v, n := binary.Uvarint(b)
 	if n <= 0 {

@@ -6,6 +6,7 @@
 //	slot(2)             'g' id(8)                           → a dead id to reclaim: uvarint count of its sub-keys, 0 when unknown
 //	slot(2)             'e' expireAt-ms(8) kind(1) db(1) userkey → expiry index: nothing
 //	slot(2)             'c'                                 → the slot's counters
+//	slot(2)             'a'                                 → the slot is being imported: what its counters will be. There is no 'c' then
 //	0xF0 'a'                                                → applied offset: all of the log up to here is in the store
 //	0xF0 'p', 0xF0 'q'                                      → reach: nothing in the store comes from behind the greater of these offsets of the log
 //	0xF0 'd'                                                → database table
@@ -32,6 +33,7 @@ type Kind byte
 
 // The kinds of keys within a slot's range.
 const (
+	KindImport   Kind = 'a' // the least of all, so that one seek finds it or the counters
 	KindCounters Kind = 'c'
 	KindExpiry   Kind = 'e'
 	KindGarbage  Kind = 'g'
@@ -144,6 +146,11 @@ func AppendCounters(dst []byte, slot uint16) []byte {
 	return appendPrefix(dst, slot, KindCounters)
 }
 
+// AppendImport appends the key that marks a slot that is being imported.
+func AppendImport(dst []byte, slot uint16) []byte {
+	return appendPrefix(dst, slot, KindImport)
+}
+
 // AppendKind appends the first possible key of a kind in a slot, and AppendKindEnd the exclusive upper bound.
 func AppendKind(dst []byte, slot uint16, k Kind) []byte { return appendPrefix(dst, slot, k) }
 
@@ -201,12 +208,22 @@ func Parse(key []byte) (p Parsed, ok bool) {
 		p.Expiry = ExpiryKind(key[expiryLen-2])
 		p.DB = key[expiryLen-1]
 		p.Name = key[expiryLen:]
-	case KindCounters:
+	case KindCounters, KindImport:
 		return p, len(key) == prefixLen
 	default:
 		return p, false
 	}
 	return p, true
+}
+
+// SetDB changes the database in the key of a meta record or of an expiry index entry, which parses.
+func SetDB(key []byte, db uint8) {
+	switch Kind(key[slotLen]) {
+	case KindMeta:
+		key[metaLen-1] = db
+	case KindExpiry:
+		key[expiryLen-1] = db
+	}
 }
 
 // Split returns the length of the part of a key that Bloom filters hold: all of it, except

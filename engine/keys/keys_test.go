@@ -121,11 +121,29 @@ func FuzzParse(f *testing.F) {
 			again = AppendExpiry(nil, p.Slot, p.ExpireAt, p.Expiry, p.DB, p.Name)
 		case KindCounters:
 			again = AppendCounters(nil, p.Slot)
+		case KindImport:
+			again = AppendImport(nil, p.Slot)
 		}
 		if !bytes.Equal(again, key) {
 			t.Fatalf("%x parses and encodes to %x", key, again)
 		}
 	})
+}
+
+func TestSetDB(t *testing.T) {
+	t.Parallel()
+	for name, key := range map[string]func(db uint8) []byte{
+		"meta":    func(db uint8) []byte { return AppendMeta(nil, 5, db, []byte("name")) },
+		"expiry":  func(db uint8) []byte { return AppendExpiry(nil, 5, 77, ExpireKey, db, []byte("name")) },
+		"sub":     func(uint8) []byte { return AppendSub(nil, 5, 6, []byte("subkey")) },
+		"garbage": func(uint8) []byte { return AppendGarbage(nil, 5, 6) },
+		"import":  func(uint8) []byte { return AppendImport(nil, 5) },
+	} {
+		got := key(1)
+		if SetDB(got, 9); !bytes.Equal(got, key(9)) {
+			t.Errorf("%s: %x instead of %x", name, got, key(9))
+		}
+	}
 }
 
 func FuzzHeader(f *testing.F) {
