@@ -53,6 +53,7 @@ type Cluster struct {
 	handing                 sync.Mutex // one hand-over at a time
 	started                 time.Time
 	withdrawn               atomic.Bool
+	doubtful                atomic.Bool
 
 	mu struct {
 		sync.Mutex
@@ -116,6 +117,7 @@ func Start(o Options) (*Cluster, error) {
 	}
 	c.wg.Go(c.run)
 	c.wg.Go(c.roles)
+	c.wg.Go(c.keepInSync)
 	return c, nil
 }
 
@@ -125,6 +127,9 @@ func withDefaults(o Options) Options {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Boot == "" {
+		o.Boot = bootID()
 	}
 	if o.Settings.NodeTimeout == 0 {
 		o.Settings.NodeTimeout = defaultNodeTimeout
@@ -179,6 +184,7 @@ func (c *Cluster) restore(was *saved, now int64) *table {
 		}
 	}
 	t.wonder(&last)
+	c.beginDoubt(t, was)
 	c.announceAs(t)
 	return t
 }
@@ -438,6 +444,7 @@ func (c *Cluster) Configure(s Settings) error {
 	c.mu.Lock()
 	probes := c.mu.table.set.NodeTimeout != s.NodeTimeout
 	c.mu.table.set = s
+	c.mu.table.boot = c.boot(&s)
 	c.announceAs(c.mu.table)
 	c.mu.table.judge(now())
 	err := c.publish()

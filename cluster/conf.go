@@ -22,10 +22,10 @@ import (
 // it, with the shard ID behind the host name, and a last line of variables.
 //
 //	<id> <ip>:<port>@<busport>,<hostname>,shard-id=<id> <flags> <primary|-> 0 0 <epoch> connected <slots>
-//	vars currentEpoch <n> lastVoteEpoch <n> [logEpoch <n>] [leaving <ranges>]
+//	vars currentEpoch <n> lastVoteEpoch <n> [logEpoch <n>] [leaving <ranges>] [boot <id>]
 //
 // lastVoteEpoch is the epoch of the last primary that this node has promised to take nothing more from, logEpoch that
-// of the primary whose log its own continues. leaving are slots that this node may have given away (see cluster/migrate).
+// of the primary whose log its own continues. leaving are slots that this node may have given away (see cluster/migrate); boot is explained in doubt.go.
 //
 // Behind it may stand what SETSLOT has marked since: see notes.go.
 //
@@ -62,6 +62,9 @@ func (t *table) conf() []byte {
 	for i, r := range t.leaving.Ranges() {
 		b.WriteString([]string{" leaving ", ","}[min(i, 1)] + r.String())
 	}
+	if t.boot != "" {
+		b.WriteString(" boot " + t.boot)
+	}
 	b.WriteByte('\n')
 	return b.Bytes()
 }
@@ -85,6 +88,7 @@ type saved struct {
 	currentEpoch         uint64
 	promised, follows    uint64
 	leaving              slotmap.Set
+	boot                 string
 	migrating, importing map[uint16]slotmap.NodeID
 	whole                bool // the last line has been read; notes may follow
 }
@@ -192,6 +196,9 @@ func (s *saved) vars(words []string) (err error) {
 				}
 				s.leaving.AddRange(r)
 			}
+			continue
+		case "boot":
+			s.boot = words[i+1]
 			continue
 		default:
 			continue

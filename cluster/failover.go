@@ -24,10 +24,14 @@ func (c *Cluster) offer(_ context.Context, shard epoch.ShardID, at uint64) epoch
 		return epoch.Offer{}
 	}
 	c.wakeRole()
+	doubtful := c.doubtful.Load()
+	if g := c.group.Load(); doubtful && g != nil {
+		g.Doubt(at) // whoever grants this node from now on knows
+	}
 	c.mu.Lock()
 	term, priority := c.mu.table.follows, c.mu.table.set.ReplicaPriority
 	c.mu.Unlock()
-	return epoch.Offer{Willing: true, Term: term, Offset: rep.End(), Priority: priority}
+	return epoch.Offer{Willing: true, Doubtful: doubtful, Term: term, Offset: rep.End(), Priority: priority}
 }
 
 // willing says whether this node may take its primary's place: it has data that is not too old
@@ -71,7 +75,7 @@ func (c *Cluster) regrant(want part) {
 	if s == nil || s.Epoch != want.epoch || c.mu.proposing {
 		return
 	}
-	if p := t.peers[s.Primary]; p == nil || p.failed || p.refuses {
+	if p := t.peers[s.Primary]; p == nil || p.failed || p.refuses || p.Doubtful {
 		return
 	}
 	c.inBackground(func() error {
@@ -107,6 +111,7 @@ func (c *Cluster) Failover(mode FailoverMode) error {
 	self, empty := t.self, t.follows == 0
 	c.mu.Unlock()
 	switch {
+	case primary == "" && mode == FailoverTakeover && s != nil && s.Strict && c.doubtful.Load(): // the others that may have its writes are lost
 	case primary == "":
 		return refuse("You should send CLUSTER FAILOVER to a replica")
 	case peer == nil:
@@ -115,6 +120,8 @@ func (c *Cluster) Failover(mode FailoverMode) error {
 		return refuse("The cluster has not formed its group yet")
 	case empty && mode != FailoverManual:
 		return refuse("This replica has not had its master's data yet")
+	case mode == FailoverForce && (!s.Eligible(self) || s.Strict && c.doubtful.Load()):
+		return errNotInSync
 	}
 	if mode == FailoverManual {
 		if peer.failed || peer.refuses {
@@ -131,13 +138,21 @@ func (c *Cluster) Failover(mode FailoverMode) error {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, proposeTimeout)
 	defer cancel()
-	r := epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: self, Expect: s.Epoch}
+	r := epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: self, Expect: s.Epoch, Lossy: mode == FailoverTakeover}
+	if g := c.group.Load(); g != nil && mode == FailoverTakeover {
+		g.Doubt(0)
+	}
 	_, err := c.propose(ctx, r)
+	if refused := (*epoch.Refused)(nil); errors.As(err, &refused) && refused.Outcome == epoch.NotInSync {
+		err = errNotInSync
+	}
 	if mode == FailoverTakeover && (errors.Is(err, epoch.ErrUnreached) || errors.Is(err, epoch.ErrUnknown)) {
 		err = c.takeOver(r)
 	}
 	return err
 }
+
+const errNotInSync = Refusal("This replica may miss writes that were acknowledged (replication-acks). CLUSTER FAILOVER TAKEOVER loses them")
 
 // takeOver forces a new group upon what this node knows, and has it grant r.
 func (c *Cluster) takeOver(r epoch.Request) error {
@@ -183,7 +198,7 @@ func (c *Cluster) serveHandOver(from slotmap.NodeID, conn net.Conn) {
 		return
 	}
 	answer := ""
-	if err := c.handOver(from); err != nil {
+	if err := c.handOver(from, true); err != nil {
 		answer = err.Error()
 		c.log.Warn("cluster: hand-over", "to", from, "err", err)
 	}
@@ -196,8 +211,8 @@ var (
 )
 
 // handOver makes a replica the primary in this node's place, without loss: writes wait, the replica gets the last of them, this node gives
-// up its lease, and the group grants. A replica that is far behind has to catch up before clients wait for it.
-func (c *Cluster) handOver(to slotmap.NodeID) error {
+// up its lease, and the group grants. A replica that is far behind has to catch up before clients wait for it. If this node stays it is in sync with the new primary.
+func (c *Cluster) handOver(to slotmap.NodeID, stays bool) error {
 	c.handing.Lock()
 	defer c.handing.Unlock()
 	t, rep, self := c.grants(), c.replicator(), c.View().self.ID
@@ -211,7 +226,7 @@ func (c *Cluster) handOver(to slotmap.NodeID) error {
 	ctx, cancel := context.WithTimeout(c.ctx, handOverTimeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	if err := c.met(ctx, rep, to, rep.End()); err != nil {
+	if err := errors.Join(c.met(ctx, rep, to, rep.End()), c.awaitInSync(ctx, s.ID, to)); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -225,7 +240,7 @@ func (c *Cluster) handOver(to slotmap.NodeID) error {
 		return err
 	}
 	everything()
-	if err := c.abdicate(ctx, rep, s, to); err != nil {
+	if err := c.abdicate(ctx, rep, s, to, stays); err != nil {
 		c.relead.Store(true)
 		c.wakeRole()
 		return err
@@ -236,7 +251,7 @@ func (c *Cluster) handOver(to slotmap.NodeID) error {
 
 // abdicate ends this node's time as a primary. The log ends for good when nothing is served any more; what a store writes by itself, as
 // for expired keys, may have come since.
-func (c *Cluster) abdicate(ctx context.Context, rep Replicator, s *epoch.Shard, to slotmap.NodeID) error {
+func (c *Cluster) abdicate(ctx context.Context, rep Replicator, s *epoch.Shard, to slotmap.NodeID, stays bool) error {
 	g := c.group.Load()
 	if g == nil {
 		return epoch.ErrClosed // this node is being reset
@@ -250,7 +265,7 @@ func (c *Cluster) abdicate(ctx context.Context, rep Replicator, s *epoch.Shard, 
 		return err
 	}
 	g.ReleaseLease(ctx)
-	_, err := c.propose(ctx, epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: to, Expect: s.Epoch})
+	_, err := c.propose(ctx, epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: to, Expect: s.Epoch, Released: stays})
 	switch {
 	case err == nil:
 		return nil
@@ -260,6 +275,22 @@ func (c *Cluster) abdicate(ctx context.Context, rep Replicator, s *epoch.Shard, 
 	}
 	g.ResumeLease()
 	return err
+}
+
+// awaitInSync waits until a replica may be made the shard's primary.
+func (c *Cluster) awaitInSync(ctx context.Context, shard epoch.ShardID, to slotmap.NodeID) error {
+	for {
+		t := c.grants()
+		if t == nil {
+			return errNotPrimary
+		}
+		if s := t.Shard(shard); s == nil || s.Eligible(to) {
+			return nil
+		}
+		if err := c.catchUp(ctx, t); err != nil {
+			return errNotInSync
+		}
+	}
 }
 
 // met waits until the replica has the log up to end.
@@ -320,5 +351,5 @@ func (c *Cluster) HandOver() error {
 	if to == "" {
 		return nil
 	}
-	return c.handOver(to)
+	return c.handOver(to, false)
 }

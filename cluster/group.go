@@ -59,7 +59,7 @@ func (c *Cluster) openGroup() error {
 	g, err := epoch.Open(epoch.Options{
 		Dir: c.o.GroupDir, Self: v.self.ID, Dialer: groupDialer{c.Channel(kindGroup)}, Lease: c.lease,
 		Seen:  func() uint64 { return c.View().currentEpoch },
-		Offer: c.offer, Logger: c.log,
+		Offer: c.offer, Doubt: c.doubted(), Logger: c.log,
 	})
 	if err != nil {
 		return fmt.Errorf("the group of epochs: %w", err)

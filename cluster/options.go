@@ -27,6 +27,8 @@ type Options struct {
 	Plain    bool
 	// Settings are those that can change later: see Cluster.Configure.
 	Settings Settings
+	// Boot names the time between two starts of the machine; empty for what the system says.
+	Boot string
 	// Network is what the bus speaks over; nil for the operating system's.
 	Network gossip.Network
 	Logger  *slog.Logger
@@ -49,6 +51,10 @@ type Settings struct {
 	ValidityFactor    int
 	ReplicaPriority   uint64
 	PingPeriod        time.Duration
+	// ReplicationAcks and AcksTimeout are replication-acks and -timeout. SyncsAlways: appendfsync is always, so a node that loses power has all that it acknowledged.
+	ReplicationAcks int
+	AcksTimeout     time.Duration
+	SyncsAlways     bool
 	// AnnounceIP, AnnounceHostname, AnnouncePort and AnnounceBusPort are cluster-announce-*; empty or 0 for what the node finds.
 	AnnounceIP, AnnounceHostname  string
 	AnnouncePort, AnnounceBusPort int

@@ -35,6 +35,8 @@ type record struct {
 	Granted    bool
 	// Pledged: Slots change no more until there is a group, which adopts them.
 	Pledged bool
+	// Doubtful: the end of its log may be lost (doubt.go).
+	Doubtful bool
 }
 
 func (r *record) claim() slotmap.Claim {
@@ -61,6 +63,7 @@ const (
 const (
 	flagGranted byte = 1 << iota
 	flagPledged
+	flagDoubtful
 )
 
 // appendState appends the encoding that decodeState reads. Nodes of different
@@ -108,6 +111,9 @@ func appendRecord(b []byte, r *record) []byte {
 	}
 	if r.Pledged {
 		flags |= flagPledged
+	}
+	if r.Doubtful {
+		flags |= flagDoubtful
 	}
 	return append(b, flags)
 }
@@ -236,7 +242,7 @@ func (d *decoder) record() (r record) {
 		r.Primary, r.Offset = d.id(), d.uvarint()
 		r.Group, r.Generation = d.id(), d.uvarint()
 		flags := d.byte()
-		r.Granted, r.Pledged = flags&flagGranted != 0, flags&flagPledged != 0
+		r.Granted, r.Pledged, r.Doubtful = flags&flagGranted != 0, flags&flagPledged != 0, flags&flagDoubtful != 0
 	}
 	return r
 }

@@ -31,6 +31,9 @@ type Replicator interface {
 	Push() (done func(), err error)
 	// WaitAcked waits for the replicas that replication-acks asks for; an error says that it took too long.
 	WaitAcked(ctx context.Context, off uint64) error
+	// SetAckRule says which replicas count for replication-acks; AskStable has them acknowledge at once what they have.
+	SetAckRule(r replication.Rule)
+	AskStable()
 	// Quiesce holds all writes back, and later with everything all commands, until resume is called or the time has passed. It returns when none
 	// of those is under way, with the end of the log.
 	Quiesce(until time.Time) (end uint64, everything, resume func())
@@ -177,8 +180,12 @@ func (c *Cluster) lead(r *roleState, rep Replicator, want part) bool {
 		}
 		return false
 	}
+	if c.grants() != nil {
+		rep.SetAckRule(replication.Rule{Bound: true}) // nothing is acknowledged before it is known who is in sync
+	}
 	err := rep.NoOne()
 	if err == nil {
+		c.certain(fenced)
 		c.leading.Store(true)
 		c.openGate()
 		if r.told && !r.leads {
@@ -195,6 +202,9 @@ func (c *Cluster) follow(r *roleState, rep Replicator, want part) bool {
 		r.part = want
 		if st := rep.Status(); st.Link != nil && st.Link.Up {
 			c.continues(want)
+			if st.Link.Staleness >= 0 { // it has had all that its primary had since it began to follow
+				c.certain(true)
+			}
 		}
 		return true
 	}

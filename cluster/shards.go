@@ -232,7 +232,7 @@ func (t *table) groupView(now int64) *epoch.View {
 		p := t.peers[id]
 		n := epoch.Node{
 			ID: id, Host: p.IP, Shard: t.shardID(p), Primary: t.primaryOf(id) == "", Alive: !p.failed && !p.refuses || id == t.self,
-			Cluster: p.Group, Generation: p.Generation, Granted: p.Granted,
+			Doubtful: p.Doubtful, Cluster: p.Group, Generation: p.Generation, Granted: p.Granted,
 		}
 		if !n.Alive {
 			n.Dead = millis(now - p.silentSince)

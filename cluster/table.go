@@ -38,7 +38,9 @@ type table struct {
 	// leaving are slots that this node may have given away (cluster/migrate), or whose data it has yet to drop.
 	leaving slotmap.Set
 	// wish is the primary that CLUSTER REPLICATE named before there was a group. dropped: the group has taken this node out.
-	wish    slotmap.NodeID
+	wish slotmap.NodeID
+	// boot is for nodes.conf: see doubt.go.
+	boot    string
 	dropped bool
 	set     Settings
 	up      health

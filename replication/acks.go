@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 
@@ -22,6 +23,18 @@ const (
 	levels
 )
 
+// Rule says which replicas count for Stable. Its zero value: all, whoever they are.
+type Rule struct {
+	// Bound: an offset is acknowledged only when each of Wait has it, and if Members, of whom some may be waited for only for a while yet, are as many as are asked for.
+	Bound   bool
+	Wait    []string
+	Members int
+}
+
+func (r *Rule) equal(o *Rule) bool {
+	return r.Bound == o.Bound && r.Members == o.Members && slices.Equal(r.Wait, o.Wait)
+}
+
 // ackState is what a replica has acknowledged, by Level.
 type ackState [levels]engine.Offset
 
@@ -30,6 +43,7 @@ type Acks struct {
 	mu sync.Mutex
 	// replicas are the nodes that follow, by ID: one that comes again before its old connection has ended counts once.
 	replicas map[string]*acked
+	rule     Rule
 	waiters  []*ackWaiter
 	waiting  [levels]int // how many wait for each level
 	closed   bool
@@ -55,6 +69,58 @@ func (a *Acks) Count(off engine.Offset, level Level) int {
 	return a.count(off, level)
 }
 
+// SetRule changes which replicas count for Stable, from now on.
+func (a *Acks) SetRule(r Rule) {
+	a.mu.Lock()
+	if a.rule.equal(&r) {
+		a.mu.Unlock()
+		return
+	}
+	a.rule = r
+	due := a.due()
+	a.mu.Unlock()
+	for _, w := range due {
+		w.fn(nil)
+	}
+}
+
+// reached says whether n replicas have the log up to off. Caller holds mu, also of what follows.
+func (a *Acks) reached(off engine.Offset, n int, level Level) bool {
+	if level == Stable && a.rule.Bound {
+		return a.boundReached(n) >= off
+	}
+	return a.count(off, level) >= n
+}
+
+// boundReached is what all have that the rule names.
+func (a *Acks) boundReached(n int) engine.Offset {
+	if a.rule.Members < max(n, 1) || len(a.rule.Wait) == 0 {
+		return 0
+	}
+	least := engine.Offset(math.MaxUint64)
+	for _, id := range a.rule.Wait {
+		r := a.replicas[id]
+		if r == nil {
+			return 0
+		}
+		least = min(least, r.state[Stable])
+	}
+	return least
+}
+
+// due takes those out of the waiters whose wait has ended.
+func (a *Acks) due() (due []*ackWaiter) {
+	a.waiters = slices.DeleteFunc(a.waiters, func(w *ackWaiter) bool {
+		ok := a.reached(w.off, w.n, w.level)
+		if ok {
+			due = append(due, w)
+			a.waiting[w.level]--
+		}
+		return ok
+	})
+	return due
+}
+
 func (a *Acks) count(off engine.Offset, level Level) (n int) {
 	for _, r := range a.replicas {
 		if r.state[level] >= off {
@@ -64,10 +130,13 @@ func (a *Acks) count(off engine.Offset, level Level) (n int) {
 	return n
 }
 
-// Reached is the greatest offset that n replicas have, 0 if there are fewer.
+// Reached is the greatest offset that n replicas have, or all that the rule names; 0 if there are fewer.
 func (a *Acks) Reached(n int, level Level) engine.Offset {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if level == Stable && a.rule.Bound {
+		return a.boundReached(n)
+	}
 	if n < 1 || n > len(a.replicas) {
 		return 0
 	}
@@ -86,7 +155,7 @@ func (a *Acks) OnAcked(off engine.Offset, n int, level Level, fn func(error)) (c
 	w := &ackWaiter{off: off, n: n, level: level, fn: fn}
 	a.mu.Lock()
 	switch {
-	case a.count(off, level) >= n:
+	case a.reached(off, n, level):
 		a.mu.Unlock()
 		fn(nil)
 		return func() bool { return false }
@@ -142,6 +211,15 @@ func (a *Acks) Ask(level Level) (done func()) {
 	}
 }
 
+// AskNow has the replicas acknowledge once what they have, at once.
+func (a *Acks) AskNow() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.replicas {
+		r.s.askNow()
+	}
+}
+
 // wanted returns the flags that ask a replica for what somebody waits for.
 func (a *Acks) wanted() (flags byte) {
 	a.mu.Lock()
@@ -191,15 +269,7 @@ func (a *Acks) update(s *session, now ackState) {
 	for l := range r.state {
 		r.state[l] = max(r.state[l], now[l])
 	}
-	var due []*ackWaiter
-	a.waiters = slices.DeleteFunc(a.waiters, func(w *ackWaiter) bool {
-		ok := a.count(w.off, w.level) >= w.n
-		if ok {
-			due = append(due, w)
-			a.waiting[w.level]--
-		}
-		return ok
-	})
+	due := a.due()
 	a.mu.Unlock()
 	for _, w := range due {
 		w.fn(nil)

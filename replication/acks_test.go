@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +67,50 @@ func TestOneNodeCountsOnce(t *testing.T) {
 	}
 	acking(t, a, "other")
 	poll.Until(t, "another one counts, too", func() bool { return acks.Reached(2, Stable) == end })
+}
+
+// TestBoundAcks plays who has acknowledged what under a rule: "a10 b20" are the replicas that are connected.
+func TestBoundAcks(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		have string
+		rule Rule
+		n    int
+		want engine.Offset
+	}{
+		{"a10 b20", Rule{}, 1, 20},
+		{"a10 b20", Rule{}, 2, 10},
+		{"a10 b20", Rule{Bound: true}, 1, 0},
+		{"a10 b20", Rule{Bound: true, Wait: []string{"a"}, Members: 1}, 1, 10},
+		{"a10 b20", Rule{Bound: true, Wait: []string{"b"}, Members: 1}, 1, 20},
+		{"a10 b20", Rule{Bound: true, Wait: []string{"b"}, Members: 1}, 2, 0},
+		{"a10 b20", Rule{Bound: true, Wait: []string{"a", "b"}, Members: 2}, 1, 10},
+		{"a10 b20", Rule{Bound: true, Wait: []string{"a", "b"}, Members: 1}, 2, 0}, // one of them joins only yet
+		{"a10 b20", Rule{Bound: true, Wait: []string{"b", "c"}, Members: 2}, 1, 0},
+		{"a10", Rule{Bound: true, Wait: []string{"a"}}, 1, 0},
+	} {
+		a := &Acks{replicas: map[string]*acked{}}
+		for _, f := range strings.Fields(c.have) {
+			off, err := strconv.ParseUint(f[1:], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &session{hello: hello{nodeID: f[:1]}, ask: make(chan struct{}, 1)}
+			a.join(s)
+			a.update(s, ackState{off, off, off})
+		}
+		var first, beyond bool
+		a.SetRule(Rule{Bound: true}) // nobody, so that all wait
+		a.OnAcked(c.want, c.n, Stable, func(error) { first = true })
+		a.OnAcked(c.want+1, c.n, Stable, func(error) { beyond = true })
+		a.SetRule(c.rule)
+		if got := a.Reached(c.n, Stable); got != c.want || c.want > 0 && !first || beyond {
+			t.Errorf("%s, %+v, %d: %d, waiters %v %v", c.have, c.rule, c.n, got, first, beyond)
+		}
+		if n := a.Count(20, Written); n != strings.Count(c.have, "20") {
+			t.Errorf("%d count for WAIT", n)
+		}
+	}
 }
 
 // TestFreshness plays what a replica hears and applies, with times in seconds: p60@5 is a ping that says that the primary had 60 at 5, a60 that

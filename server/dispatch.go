@@ -252,7 +252,8 @@ func (x *executor) addKeys(n *need, cmd *command.Command, args [][]byte) {
 		n.world = true
 		return
 	}
-	n.whole = n.whole || len(at) == 0 && cmd.Flags&command.Unlocked == 0
+	// What reads no data, as INFO, waits neither for the disk nor for replicas: it is asked when these fail.
+	n.whole = n.whole || len(at) == 0 && cmd.Flags&command.Unlocked == 0 && cmd.Flags&(command.ReadOnly|command.Write) != 0
 	for _, i := range at {
 		slot := keys.Slot(args[i])
 		n.keys = append(n.keys, keyAt{args[i], slot})

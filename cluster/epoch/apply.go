@@ -155,8 +155,15 @@ func (t *Table) grantPrimary(r *Request) Result {
 		return Result{Outcome: Unknown}
 	case s.Epoch != r.Expect:
 		return Result{Outcome: Stale}
-	case !s.Eligible(r.Node):
+	case !s.Eligible(r.Node) && !r.Lossy:
 		return Result{Outcome: NotInSync}
+	}
+	inSync := s.InSync
+	switch {
+	case !s.Eligible(r.Node):
+		inSync = nil // what the others hold may be less, or more, than the new primary's log
+	case r.Released && s.Strict && r.Node != s.Primary:
+		inSync = with(inSync, s.Primary)
 	}
 	e, ok := t.mint(r)
 	if !ok {
@@ -165,7 +172,7 @@ func (t *Table) grantPrimary(r *Request) Result {
 	s = t.change(r.Shard)
 	s.Primary, s.Epoch = r.Node, e
 	// The others of the set hold every acknowledged write too, and the new primary waits for them from now on.
-	s.InSync = without(s.InSync, r.Node)
+	s.InSync = without(inSync, r.Node)
 	return Result{Epoch: e}
 }
 

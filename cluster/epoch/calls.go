@@ -206,7 +206,7 @@ func (g *Group) offer(ctx context.Context, shard ShardID, epoch uint64) Offer {
 }
 
 func appendOffer(b []byte, o Offer) []byte {
-	b = append(b, bit(o.Willing, 1))
+	b = append(b, bit(o.Willing, 1)|bit(o.Doubtful, 2))
 	for _, v := range []uint64{o.Term, o.Offset, o.Priority} {
 		b = binary.AppendUvarint(b, v)
 	}
@@ -214,7 +214,8 @@ func appendOffer(b []byte, o Offer) []byte {
 }
 
 func (d *decoder) offer(node slotmap.NodeID) Offer {
-	return Offer{Node: node, Willing: d.byte() == 1, Term: d.uvarint(), Offset: d.uvarint(), Priority: d.uvarint()}
+	flags := d.byte()
+	return Offer{Node: node, Willing: flags&1 != 0, Doubtful: flags&2 != 0, Term: d.uvarint(), Offset: d.uvarint(), Priority: d.uvarint()}
 }
 
 var errSoon = errors.New("epoch: the voters have changed a moment ago")

@@ -136,7 +136,7 @@ func TestTable(t *testing.T) {
 			a := args{t, d}
 			r := Request{
 				ID: NewRequestID(), Seen: a.num("seen"), Shard: storyShard(a.str("shard")), Node: storyNode(a.str("node")), Expect: a.num("expect"),
-				Released: a.has("released"), Strict: a.has("strict"), InSync: a.nodes("insync"), Cluster: storyNode(a.str("cluster")),
+				Released: a.has("released"), Strict: a.has("strict"), Lossy: a.has("lossy"), InSync: a.nodes("insync"), Cluster: storyNode(a.str("cluster")),
 			}
 			if a.has("slots") {
 				r.Slots = tab.Expect(a.slots())
@@ -237,7 +237,7 @@ func TestFailoverStories(t *testing.T) {
 					f.Agreed(now, v, time.Duration(a.num("wait"))*time.Millisecond)
 				}
 			case "offer":
-				f.Offered(Offer{Node: storyNode(a.str("node")), Willing: !a.has("unwilling"), Term: a.num("term"), Offset: a.num("offset"), Priority: a.num("priority")})
+				f.Offered(Offer{Node: storyNode(a.str("node")), Willing: !a.has("unwilling"), Doubtful: a.has("doubtful"), Term: a.num("term"), Offset: a.num("offset"), Priority: a.num("priority")})
 			case "tick":
 			default:
 				t.Fatalf("unknown command %s", d.Cmd)

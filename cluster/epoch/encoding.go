@@ -23,7 +23,7 @@ const formatVersion = 1
 func appendRequest(b []byte, r *Request) []byte {
 	b = append(b, formatVersion)
 	b = append(b, r.ID[:]...)
-	b = append(b, byte(r.Op), bit(r.Released, 1)|bit(r.Strict, 2))
+	b = append(b, byte(r.Op), bit(r.Released, 1)|bit(r.Strict, 2)|bit(r.Lossy, 4))
 	b = binary.AppendUvarint(b, r.Seen)
 	b = binary.AppendUvarint(b, r.Expect)
 	b = binary.AppendUvarint(b, r.Revision)
@@ -52,7 +52,7 @@ func decodeRequest(b []byte) (*Request, error) {
 	copy(r.ID[:], d.take(uint64(len(r.ID))))
 	r.Op = Op(d.byte())
 	flags := d.byte()
-	r.Released, r.Strict = flags&1 != 0, flags&2 != 0
+	r.Released, r.Strict, r.Lossy = flags&1 != 0, flags&2 != 0, flags&4 != 0
 	r.Seen, r.Expect, r.Revision = d.uvarint(), d.uvarint(), d.uvarint()
 	r.Shard, r.Node, r.Cluster = d.id(), d.id(), d.id()
 	r.InSync = d.ids()
@@ -69,7 +69,7 @@ func decodeRequest(b []byte) (*Request, error) {
 			return nil, err
 		}
 	}
-	if d.bad || len(d.b) != 0 || flags > 3 {
+	if d.bad || len(d.b) != 0 || flags > 7 {
 		return nil, errEncoding
 	}
 	return r, nil

@@ -14,6 +14,8 @@ type Offer struct {
 	// Willing: the node may be made primary (cluster-replica-no-failover, cluster-replica-validity-factor), and
 	// has promised to take nothing more from a primary of the old epoch or an earlier one.
 	Willing bool
+	// Doubtful: the node's log may lack the end of what it has acknowledged, since its machine lost power.
+	Doubtful bool
 	// Term and Offset are the end of the node's log; a greater term counts more than any offset.
 	Term, Offset uint64
 	// Priority decides between equal logs: the smaller wins (replica-priority).
@@ -21,17 +23,31 @@ type Offer struct {
 }
 
 // best is whom to grant of those that answered, empty for nobody.
+//
+// Of a strict shard, each node that may be granted has had every acknowledged write. One whose machine lost power since may have lost some of them, so one that has
+// not goes first, however long the logs are; and if all that answer have, the best of them is known only when all have answered.
 func best(s *Shard, offers map[slotmap.NodeID]Offer) slotmap.NodeID {
-	var usable []Offer
-	for _, o := range offers {
-		if o.Willing && s.Eligible(o.Node) {
-			usable = append(usable, o)
+	var sure, doubtful []Offer
+	missing := 0
+	for _, m := range s.Members {
+		o, ok := offers[m]
+		switch {
+		case !s.Eligible(m):
+		case !ok || !o.Willing:
+			missing++
+		case s.Strict && o.Doubtful:
+			doubtful = append(doubtful, o)
+		default:
+			sure = append(sure, o)
 		}
 	}
-	if len(usable) == 0 {
-		return ""
+	switch {
+	case len(sure) > 0:
+		return slices.MinFunc(sure, better).Node
+	case len(doubtful) > 0 && missing == 0:
+		return slices.MinFunc(doubtful, better).Node
 	}
-	return slices.MinFunc(usable, better).Node
+	return ""
 }
 
 func better(a, b Offer) int {

@@ -34,6 +34,8 @@ type Options struct {
 	// Offer answers for this node when its shard needs a new primary. The node promises to take nothing more from a primary
 	// of that epoch or an earlier one, and keeps the promise over a restart. nil: this node is no candidate.
 	Offer func(ctx context.Context, shard ShardID, epoch uint64) Offer
+	// Doubt: this node may have lost the end of its log; see Group.Doubt.
+	Doubt uint64
 	// Manual: shards whose primary died get a new one by Failover only.
 	Manual bool
 	Clock  Clock
@@ -78,10 +80,11 @@ type Group struct {
 	life sync.Mutex
 	mu   struct {
 		sync.Mutex
-		closed  bool
-		member  *member
-		changed chan struct{} // closed when the table changes
-		conns   map[net.Conn]struct{}
+		closed   bool
+		member   *member
+		changed  chan struct{} // closed when the table changes
+		conns    map[net.Conn]struct{}
+		replaced map[ShardID]time.Duration // when this leader last replaced a primary
 	}
 }
 
@@ -102,6 +105,7 @@ func Open(o Options) (*Group, error) {
 	g.table.Store(loadTable(o.Dir))
 	g.view.Store(&View{})
 	g.mu.changed = make(chan struct{})
+	g.mu.replaced = make(map[ShardID]time.Duration)
 	g.mu.conns = make(map[net.Conn]struct{})
 	g.lease = newKeeper(g)
 	id, ok, err := loadIdentity(o.Dir)

@@ -21,7 +21,9 @@ type keeper struct {
 }
 
 func newKeeper(g *Group) *keeper {
-	return &keeper{g: g, again: make(chan struct{}, 1), holder: NewHolder(g.o.Self, g.o.Lease, rand.Uint64())}
+	k := &keeper{g: g, again: make(chan struct{}, 1), holder: NewHolder(g.o.Self, g.o.Lease, rand.Uint64())}
+	k.holder.Doubt(g.o.Doubt)
+	return k
 }
 
 // Serving says whether this node is inside its lease as a primary. It takes no lock; ask before a command is executed and once more
@@ -87,6 +89,19 @@ func (g *Group) ResumeLease() {
 	k := g.lease
 	k.mu.Lock()
 	k.holder.Resume()
+	k.mu.Unlock()
+	select {
+	case k.again <- struct{}{}:
+	default:
+	}
+}
+
+// Doubt has no grant up to an epoch hold the lease of a strict shard: this node may have lost the end of its log after it. 0 takes it back.
+func (g *Group) Doubt(epoch uint64) {
+	k := g.lease
+	k.mu.Lock()
+	k.holder.Doubt(epoch)
+	k.show()
 	k.mu.Unlock()
 	select {
 	case k.again <- struct{}{}:

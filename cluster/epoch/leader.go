@@ -43,7 +43,7 @@ func (g *Group) replaceDead(m *member, running *running) {
 		return
 	}
 	for _, s := range t.Shards {
-		if !g.isAlive(s.Primary) {
+		if g.mustReplace(s) {
 			running.start(s.ID, func() { g.failover(m, t, s) })
 		}
 	}

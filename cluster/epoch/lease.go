@@ -51,8 +51,9 @@ type Holder struct {
 	shard   *Shard // nil: nothing to hold
 	acks    map[slotmap.NodeID]*ack
 	until   time.Duration
-	// released is the epoch of the grant whose lease was given up, 0 for none.
-	released uint64
+	// released is the epoch of the grant whose lease was given up, 0 for none. doubt is the greatest epoch of a grant that holds nothing in a
+	// strict shard, since this node may have lost the end of its log after it.
+	released, doubt uint64
 }
 
 // ack is what one voter promised: for a renewal sent at sent, and for a later one, at next, that counts when the table has come to index.
@@ -72,7 +73,7 @@ func NewHolder(node slotmap.NodeID, lease time.Duration, session uint64) *Holder
 // Learn takes a newer table. What was promised for another grant is worth nothing.
 func (h *Holder) Learn(t *Table) {
 	s := t.ShardOf(h.node)
-	if s != nil && (s.Primary != h.node || s.Epoch == h.released) || t.Into != "" {
+	if s != nil && (s.Primary != h.node || s.Epoch == h.released || s.Strict && s.Epoch <= h.doubt) || t.Into != "" {
 		s = nil
 	}
 	same := h.shard != nil && s != nil && h.shard.ID == s.ID && h.shard.Epoch == s.Epoch &&
@@ -171,6 +172,12 @@ func (h *Holder) Release() (Renewal, bool) {
 // Resume takes a Release back.
 func (h *Holder) Resume() {
 	h.released = 0
+	h.Learn(h.table)
+}
+
+// Doubt lets no grant up to an epoch hold the lease of a strict shard; 0 takes it back.
+func (h *Holder) Doubt(epoch uint64) {
+	h.doubt = epoch
 	h.Learn(h.table)
 }
 

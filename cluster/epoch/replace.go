@@ -44,16 +44,27 @@ func (g *Group) failover(m *member, t *Table, s *Shard) {
 			return
 		}
 		timer.Stop()
-		if !m.isLeader() || m.fsm.table.Load().Shard(s.ID) != s || g.isAlive(s.Primary) {
+		if !m.isLeader() || m.fsm.table.Load().Shard(s.ID) != s || !g.mustReplace(s) {
 			return // another leader's business, or decided, or not needed any more
 		}
 	}
 }
 
-func (g *Group) isAlive(id slotmap.NodeID) bool {
-	n := g.view.Load().node(id)
-	return n != nil && n.Alive
+// mustReplace says whether a shard needs a new grant: its primary has failed, or has come back without knowing whether it still has all that it acknowledged.
+func (g *Group) mustReplace(s *Shard) bool {
+	n := g.view.Load().node(s.Primary)
+	return n == nil || !n.Alive || n.Doubtful && s.Strict && !g.grantedLately(s.ID)
 }
+
+// grantedLately says whether this leader has just replaced a shard's primary: gossip may not have heard yet that the new one knows what it has.
+func (g *Group) grantedLately(id ShardID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at, ok := g.mu.replaced[id]
+	return ok && g.o.Clock.Now()-at < g.o.Lease+replacedFor
+}
+
+const replacedFor = 2 * time.Second
 
 // grace is how long a failover waits for members that don't answer while others have.
 func (g *Group) grace() time.Duration { return max(g.o.Lease/10, 20*time.Millisecond) }
@@ -121,5 +132,8 @@ func (g *Group) grantPrimary(ctx context.Context, m *member, s *Shard, to slotma
 		g.o.Logger.Warn("failover not granted", "shard", s.ID, "to", to, "err", err)
 		return
 	}
+	g.mu.Lock()
+	g.mu.replaced[s.ID] = g.o.Clock.Now()
+	g.mu.Unlock()
 	g.o.Logger.Info("failover granted", "shard", s.ID, "from", s.Primary, "to", to, "epoch", res.Epoch)
 }

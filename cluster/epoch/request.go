@@ -20,7 +20,8 @@ const (
 	// their primary has stopped serving them. Others are first taken to nobody, and granted a full lease later. With a Node, that must still
 	// be the primary of its shard since the epoch Revision: what it says of the slots is void once another one has its place.
 	OpSlots Op = 3
-	// OpPrimary makes Node the primary of Shard, whose epoch is still Expect.
+	// OpPrimary makes Node the primary of Shard, whose epoch is still Expect. Released: the old primary has handed over, and holds all that Node does.
+	// Lossy: also a Node that may miss acknowledged writes, since an operator says so.
 	OpPrimary Op = 4
 	// OpInSync replaces InSync and Strict of Shard, whose epoch is still Expect and whose revision is still Revision.
 	OpInSync Op = 5
@@ -62,6 +63,7 @@ type Request struct {
 	Revision uint64
 	Released bool
 	Strict   bool
+	Lossy    bool
 	InSync   []slotmap.NodeID
 	Slots    []SlotsAt
 	Table    *Table

@@ -23,6 +23,8 @@ type Node struct {
 	// Alive: it answers, or its failure is not agreed yet. Dead is for how long it has not been.
 	Alive bool
 	Dead  time.Duration
+	// Doubtful: it may have lost the end of its log (Offer.Doubtful), and does not serve as the primary of a strict shard before it is granted anew.
+	Doubtful bool
 	// Cluster, Generation and Granted are those of the node's table.
 	Cluster    slotmap.NodeID
 	Generation uint64

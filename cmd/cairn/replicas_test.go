@@ -195,6 +195,13 @@ func (w *writer) progress(n int, limit time.Duration) {
 	})
 }
 
+// longest is the longest time between two acknowledgements since mark.
+func (w *writer) longest() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.gap
+}
+
 func (w *writer) stop() {
 	select {
 	case <-w.stopping:

@@ -187,8 +187,10 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 	}
 	if idle := shutdown(srv, timeout, logs); !idle || cause.atOnce {
 		closeStore = func() error { return syncOnly(srv.Store(), logs) }
+	} else if member != nil && srv.Store().Log().Sync() == nil {
+		err = member.Kept()
 	}
-	return cause.err
+	return errors.Join(cause.err, err)
 }
 
 func closeAll(listeners []net.Listener) {

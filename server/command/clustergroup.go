@@ -62,6 +62,15 @@ func (r clusterRole) Push() (done func(), err error) {
 	return r.Acks().Ask(replication.Written), err
 }
 
+func (r clusterRole) SetAckRule(rule replication.Rule) {
+	if rule.Bound && rule.Members == 0 {
+		r.mark.reset() // another term may begin, in which an offset of the last one means something else
+	}
+	r.Acks().SetRule(rule)
+}
+
+func (r clusterRole) AskStable() { r.Acks().AskNow() }
+
 func (r clusterRole) Quiesce(until time.Time) (end uint64, everything, resume func()) {
 	clients := r.node.Clients
 	clients.Hold(until, true)
