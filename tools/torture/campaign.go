@@ -145,7 +145,8 @@ func (c *campaign) rounds(ctx context.Context) error {
 func (c *campaign) round(ctx context.Context, n *nemesis, usable []fault) error {
 	from := time.Now()
 	var names []string
-	for range 1 + n.rng.IntN(2) {
+	count := 1 + n.rng.IntN(2)
+	for i := 0; i < count; i++ {
 		f := pick(n.rng, usable)
 		s, err := c.cluster.shape()
 		if err != nil || len(s.primaries) == 0 {
@@ -159,7 +160,11 @@ func (c *campaign) round(ctx context.Context, n *nemesis, usable []fault) error 
 			c.tell("%s: %s", f.name, what)
 			names = append(names, f.name)
 		}
-		pause(ctx, time.Duration(n.rng.Int64N(int64(2*time.Second))))
+		wait := 2 * time.Second
+		if f.name == "move" { // what comes in the middle of it is the point
+			count, wait = 2, 300*time.Millisecond
+		}
+		pause(ctx, time.Duration(n.rng.Int64N(int64(wait))))
 	}
 	pause(ctx, time.Duration(n.rng.Int64N(int64(4*time.Second))))
 	if err := n.unexpected(); err != nil {

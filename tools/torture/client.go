@@ -246,7 +246,7 @@ func (c *client) judge(text string, slot uint16, asking *string) outcome {
 	case "ASK":
 		_, *asking, _ = strings.Cut(rest, " ")
 		return refused
-	case "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN":
+	case "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY":
 		c.router.refresh()
 		return refused
 	}

@@ -32,17 +32,20 @@ type moving struct {
 	atOnce bool   // by CLUSTER MIGRATESLOTS, not key by key
 }
 
-// slotsAtATime is how many slots one injection moves.
-const slotsAtATime = 4
+// slotsAtATime is how many slots one injection moves: enough for other harm to come in between.
+const slotsAtATime = 40
 
 // begin moves some slots that are in use to other shards, in the background.
 func (m *mover) begin(ctx context.Context, rng *rand.Rand, s shape) string {
 	var moves []moving
 	keys := m.store.keysInUse()
 	atOnce := rng.IntN(2) == 0
+	target := pick(rng, s.primaries)
 	for range slotsAtATime {
-		moves = append(moves, moving{slotOf(pick(rng, keys)), s.ids[pick(rng, s.primaries)], atOnce})
+		moves = append(moves, moving{slotOf(pick(rng, keys)), s.ids[target], atOnce})
 	}
+	slices.SortFunc(moves, func(a, b moving) int { return int(a.slot) - int(b.slot) })
+	moves = slices.Compact(moves)
 	m.mu.Lock()
 	moves = slices.DeleteFunc(moves, func(a moving) bool {
 		return slices.ContainsFunc(m.open, func(b moving) bool { return a.slot == b.slot })
@@ -60,11 +63,7 @@ func (m *mover) begin(ctx context.Context, rng *rand.Rand, s shape) string {
 	if atOnce {
 		how = "by CLUSTER MIGRATESLOTS"
 	}
-	var slots []string
-	for _, mv := range moves {
-		slots = append(slots, fmt.Sprintf("%d to %.8s", mv.slot, mv.target))
-	}
-	return fmt.Sprintf("moving slots %s, %s", how, strings.Join(slots, ", "))
+	return fmt.Sprintf("moving %d slots to node%d, %s", len(moves), target, how)
 }
 
 func (m *mover) done(mv moving) {

@@ -22,15 +22,16 @@ import (
 // tenure is the time in which a slot surely stayed with one primary.
 type tenure struct {
 	address  string
-	epoch    uint64
+	epoch    uint64    // the group's, when it was first seen
 	from, to time.Time // to is zero while it lasts
 }
 
-// witness asks all nodes again and again who owns what.
+// witness asks all nodes again and again who owns what. The one with the newest table of the group is believed.
 type witness struct {
 	fleet *fleet
 
 	mu      sync.Mutex
+	newest  uint64
 	tenures [testnode.Slots][]tenure
 }
 
@@ -43,19 +44,35 @@ const (
 func (w *witness) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		for _, address := range w.fleet.known() {
+			epoch, err := groupEpoch(address)
+			if err != nil {
+				continue
+			}
 			v, err := askAt(address, 200*time.Millisecond, "CLUSTER", "NODES")
 			if err == nil {
-				w.saw(parseNodes(v.Text), time.Now())
+				w.saw(parseNodes(v.Text), epoch, time.Now())
 			}
 		}
 		pause(ctx, witnessPace)
 	}
 }
 
-// saw takes one node's view: a greater epoch ends the tenure before it.
-func (w *witness) saw(table []owner, at time.Time) {
+func groupEpoch(address string) (uint64, error) {
+	v, err := askAt(address, 200*time.Millisecond, "CLUSTER", "INFO")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(fields(v.Text)["cluster_group_epoch"], 10, 64)
+}
+
+// saw takes one node's view, which is at least as new as the epoch says: another owner ends the tenure before it.
+func (w *witness) saw(table []owner, epoch uint64, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if epoch < w.newest {
+		return
+	}
+	w.newest = epoch
 	for _, o := range table {
 		for _, span := range o.slots {
 			first, last, pair := strings.Cut(span, "-")
@@ -65,21 +82,22 @@ func (w *witness) saw(table []owner, at time.Time) {
 			a, _ := strconv.Atoi(first)
 			b, _ := strconv.Atoi(last)
 			for s := a; s <= b && s < testnode.Slots; s++ {
-				w.tenures[s] = follow(w.tenures[s], o, at)
+				w.tenures[s] = follow(w.tenures[s], tenure{address: o.address, epoch: epoch, from: at})
 			}
 		}
 	}
 }
 
-func follow(known []tenure, o owner, at time.Time) []tenure {
+// follow adds a tenure if the owner is another one than the last. A view that lags behind its epoch by a moment makes
+// short tenures that end before they begin, which do no harm.
+func follow(known []tenure, next tenure) []tenure {
 	if n := len(known); n > 0 {
-		last := &known[n-1]
-		if last.epoch >= o.epoch && last.address == o.address || last.epoch > o.epoch {
+		if known[n-1].address == next.address {
 			return known
 		}
-		last.to = at.Add(-witnessLag)
+		known[n-1].to = next.from.Add(-witnessLag)
 	}
-	return append(known, tenure{address: o.address, epoch: o.epoch, from: at})
+	return append(known, next)
 }
 
 // of are a slot's tenures.
@@ -99,6 +117,9 @@ func (o *object) checkWeakly(tenures []tenure, epoch time.Time) string {
 		from, to := int64(t.from.Sub(epoch)), int64(math.MaxInt64)
 		if !t.to.IsZero() {
 			to = int64(t.to.Sub(epoch))
+		}
+		if to < from {
+			continue
 		}
 		var during []porcupine.Operation
 		for _, p := range history {
