@@ -51,6 +51,9 @@ func (w *batchWriter) add(kind opKind, key, val []byte, db uint8) error {
 		}
 	}
 	if len(w.buf) == 0 {
+		if w.buf == nil {
+			w.buf = make([]byte, 0, slotBatchBytes)
+		}
 		w.buf = append(w.buf, 0, 0, 0, 0, slotBatchFormat)
 	}
 	at := len(w.buf) + 1 + uvarintLen(uint64(len(key)))

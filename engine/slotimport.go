@@ -19,7 +19,7 @@ import (
 //
 //	begin   the deletion of the whole slot; 'a'
 //	import  the operations of a batch
-//	end     the deletion of 'a'; 'c'
+//	end     the deletion of 'a'; 'c', unless nothing was imported
 //	drop    the deletion of the whole slot
 
 // arrival is a slot that is being imported. Under the slot's lock.
@@ -86,7 +86,9 @@ func (s *Store) EndImport(slots []uint16) (Offset, error) {
 			return fmt.Errorf("%w: %d", ErrNotImporting, slot)
 		}
 		r.op(opDelete, keys.AppendImport(nil, slot), nil)
-		r.op(opSet, keys.AppendCounters(nil, slot), arrived.counters.Append(nil))
+		if c := &arrived.counters; len(c.DBs) > 0 || c.NextID > 1 {
+			r.op(opSet, keys.AppendCounters(nil, slot), c.Append(nil))
+		}
 		return nil
 	})
 }

@@ -57,7 +57,9 @@ func storedSlot(t testing.TB, s *Store, slot uint16) map[string]string {
 				t.Fatal(err)
 			}
 			c.NextID = 1 // an id that was given and taken back makes a difference
-			value = logical.counters(&c)
+			if value = logical.counters(&c); p.Kind == keys.KindCounters && len(c.DBs) == 0 {
+				continue
+			}
 		}
 		all[string(key)] = string(value)
 	}
@@ -383,15 +385,19 @@ func TestMoveModel(t *testing.T) {
 				mt.group()
 			}
 			m := &mover{t: t, from: source, to: target, slots: []uint16{keys.Slot([]byte("{tag}"))}}
-			for i := range 100 {
+			for i := range 25 {
 				m.slots = append(m.slots, keys.Slot(fmt.Append(nil, "k", 3*i+1)))
 			}
 			slices.Sort(m.slots)
 			m.slots = slices.Compact(m.slots)
-			m.between = func() { mt.group() }
+			m.between = func() {
+				if rng.IntN(10) == 0 { // more of them, and databases would change their numbers in every export
+					mt.group()
+				}
+			}
 			m.export()
 			for range 20 {
-				for range rng.IntN(5) {
+				for range rng.IntN(3) {
 					mt.group()
 				}
 				m.tail()
