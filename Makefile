@@ -27,7 +27,7 @@ demo-data: bin/cairn ## load some 60,000 real records into the running cluster, 
 	@bin/cairn load --demo auto
 
 test: ## all tests; needs Go only (what needs other programs is skipped without them)
-	$(GO) test ./...
+	$(GO) test -timeout 20m ./...
 
 lint: ## gofmt, go vet, staticcheck, imports
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt needed: $$unformatted"; exit 1; }
@@ -36,7 +36,7 @@ lint: ## gofmt, go vet, staticcheck, imports
 	$(GO) test -count=1 ./tools/archtest
 
 race: ## the race detector on the packages with goroutines; needs a C compiler
-	CGO_ENABLED=1 $(GO) test -race -short $(RACE_PACKAGES)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m $(RACE_PACKAGES)
 RACE_PACKAGES = ./engine/... ./cluster/... ./server/...
 
 crash: ## the long run of crash tests: 10,000 crash points and more

@@ -50,6 +50,7 @@ type Cluster struct {
 	roleChanged             chan struct{}
 	gate                    gate
 	arrivals                arrivals
+	departures              departures
 	handing                 sync.Mutex // one hand-over at a time
 	started                 time.Time
 	withdrawn               atomic.Bool
@@ -78,6 +79,9 @@ type Cluster struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	// patient ends when commands must wait no longer: see StopWaiting.
+	patient   context.Context
+	impatient context.CancelFunc
 }
 
 // View returns the current snapshot: one atomic load.
@@ -100,6 +104,7 @@ func Start(o Options) (*Cluster, error) {
 		return nil, err
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.patient, c.impatient = context.WithCancel(c.ctx)
 	c.mu.table = c.restore(was, now())
 	if err = c.settleFirst(); err == nil {
 		c.bus.Handle(gossip.KindState, c.serveExchange)
@@ -455,6 +460,10 @@ func (c *Cluster) Configure(s Settings) error {
 	}
 	return err
 }
+
+// StopWaiting has changes that commands wait for, and further ones, fail at once when they can't be made: the node is about to stop. Whether those
+// under way are made is unknown then.
+func (c *Cluster) StopWaiting() { c.impatient() }
 
 // Close leaves the bus. Idempotent.
 func (c *Cluster) Close() error {

@@ -67,6 +67,7 @@ func (c *Cluster) DelSlots(set *slotmap.Set, taking bool) error {
 			if set.Len() == 0 {
 				return nil
 			}
+			defer c.departures.begin(set)()
 			return c.grantSlots(set, "", true)
 		})
 }
@@ -101,10 +102,11 @@ func (c *Cluster) FlushSlots(holding func(func(keys int64) error) error) error {
 	return c.decide(
 		empty(c.alone(func(t *table, _ int64) error { t.flushSlots(); return nil })),
 		func() error {
+			set := slotmap.SetOf(c.View().self.Slots)
+			defer c.departures.begin(set)()
 			if err := empty(func() error { return nil })(); err != nil {
 				return err
 			}
-			set := slotmap.SetOf(c.View().self.Slots)
 			if set.Len() == 0 {
 				return nil
 			}
@@ -130,7 +132,7 @@ func (c *Cluster) Stable(slot uint16) error {
 }
 
 // Assign gives a slot to a node (SETSLOT NODE). holding runs what it is given while no command touches the slot, with the number of keys that this
-// node has in it. A grant is waited for without that: as long as the slot is marked, no further key can come into it here.
+// node has in it. A grant is waited for without that: while this node gives the slot up, no further key can come into it here.
 func (c *Cluster) Assign(slot uint16, to string, holding func(func(keys int64) error) error) error {
 	id := slotmap.NodeID(to)
 	return c.decide(
@@ -138,6 +140,9 @@ func (c *Cluster) Assign(slot uint16, to string, holding func(func(keys int64) e
 			return holding(func(keys int64) error { return c.assignAlone(slot, id, keys) })
 		},
 		func() error {
+			if id != c.View().self.ID {
+				defer c.departures.begin(slotmap.SetOf([]slotmap.Range{{First: slot, Last: slot}}))()
+			}
 			var left int64
 			if err := holding(func(keys int64) error { left = keys; return nil }); err != nil {
 				return err
@@ -162,7 +167,7 @@ func (c *Cluster) assignAlone(slot uint16, to slotmap.NodeID, keys int64) error 
 	return nil
 }
 
-// assign gives a slot to a node by a grant of the group. That its owner has no more keys of it, and sends away who asks for
+// assign gives a slot to a node by a grant of the group. That another node, its owner, has no more keys of it, and sends away who asks for
 // new ones, is for SETSLOT's protocol to ensure. A node that has nothing to do with the slot only looks.
 func (c *Cluster) assign(slot uint16, to slotmap.NodeID, keys int64) error {
 	c.mu.Lock()

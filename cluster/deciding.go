@@ -63,8 +63,8 @@ func (c *Cluster) decide(alone, grant func() error) error {
 		for ch := c.Undecided(); ch != nil; ch = c.Undecided() {
 			select {
 			case <-ch:
-			case <-c.ctx.Done():
-				return c.ctx.Err()
+			case <-c.patient.Done():
+				return c.patient.Err()
 			}
 		}
 		if c.Formed() {

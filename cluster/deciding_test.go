@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"context"
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
@@ -39,5 +41,27 @@ func TestMoveBeforeGroup(t *testing.T) {
 	}
 	if err := a.FlushSlots(holds(1)); err == nil || err.Error() != "DB must be empty to perform CLUSTER FLUSHSLOTS." {
 		t.Error(err)
+	}
+}
+
+// TestStopWaiting: a change that no majority can decide about holds up no stop.
+func TestStopWaiting(t *testing.T) {
+	t.Parallel()
+	var members []*member
+	for range 3 {
+		o := options(t, 20*time.Second)
+		o.GroupDir = filepath.Join(t.TempDir(), "epochs")
+		members = append(members, start(t, o))
+	}
+	join(t, members)
+	a := members[0]
+	poll.Within(t, "the group is there", time.Minute, everyone(members, func(m *member) bool { return m.Formed() && m.Undecided() == nil }))
+	members[1].stop()
+	members[2].stop()
+	done := make(chan error, 1)
+	go func() { done <- a.DelSlots(set(7, 7), true) }()
+	a.StopWaiting()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }

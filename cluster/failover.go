@@ -136,7 +136,7 @@ func (c *Cluster) Failover(mode FailoverMode) error {
 		})
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, proposeTimeout)
+	ctx, cancel := context.WithTimeout(c.patient, proposeTimeout)
 	defer cancel()
 	r := epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: self, Expect: s.Epoch, Lossy: mode == FailoverTakeover}
 	if g := c.group.Load(); g != nil && mode == FailoverTakeover {

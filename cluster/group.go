@@ -246,7 +246,7 @@ func (c *Cluster) grants() *epoch.Table {
 }
 
 func (c *Cluster) proposing() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.ctx, proposeTimeout+2*c.lease)
+	return context.WithTimeout(c.patient, proposeTimeout+2*c.lease)
 }
 
 // grantSlots has the group grant slots to the shard of a node, or to nobody. Released: their owner serves them no more, as SETSLOT's protocol has

@@ -79,9 +79,6 @@ func (t *Txn) recount() {
 	}
 }
 
-// Idle says whether the transaction holds no lock and no write.
-func (t *Txn) Idle() bool { return !t.locks.world && !t.locks.shared && len(t.set.ops) == 0 }
-
 // Size returns how many writes the transaction holds, and the bytes of memory behind its reads and writes.
 func (t *Txn) Size() (writes, bytes int) { return len(t.set.ops), t.arena.used }
 

@@ -190,6 +190,9 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 		return wouldBlock
 	}
 	defer x.txn.EndCommand()
+	if c.wait = x.departing(n); c.wait != nil {
+		return held
+	}
 	view := x.node.View()
 	if redirect := x.routeView(view, c, n); redirect != "" {
 		return x.sendAway(c, cmd, n, redirect)
@@ -360,6 +363,9 @@ func (x *executor) exec(c *conn, cmd *command.Command, args [][]byte) verdict {
 		if c.wait = x.node.Cluster.Undecided(); c.wait != nil {
 			return held
 		}
+	}
+	if queued.Mixed() {
+		return x.reject(c, cmd, resp.ErrMixedExec)
 	}
 	n := need{keys: x.keys[:0], slots: x.slots[:0]}
 	for _, q := range c.Queue {

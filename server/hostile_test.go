@@ -237,7 +237,7 @@ func TestIdleTimeout(t *testing.T) {
 		expect(t, c, "PING", "+PONG")
 		begin := time.Now()
 		readToEnd(t, c)
-		if took := time.Since(begin); took < 900*time.Millisecond || took > 5*time.Second {
+		if took := time.Since(begin); took < 900*time.Millisecond || took > 30*time.Second {
 			t.Errorf("closed after %v", took)
 		}
 	})

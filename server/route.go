@@ -169,6 +169,15 @@ func (x *executor) routeView(view *cluster.View, c *conn, n *need) (redirect str
 	return moved + endpoint(slot, owner)
 }
 
+// departing returns what a request has to wait for since this node is giving its slot up: see cluster.Departing. It is asked before the view, which is
+// a newer one when a departure has ended.
+func (x *executor) departing(n *need) <-chan struct{} {
+	if x.node.Cluster == nil || len(n.keys) == 0 {
+		return nil
+	}
+	return x.node.Cluster.Departing(n.keys[0].slot)
+}
+
 // present counts which of the keys exist here.
 func (x *executor) present(c *conn, keys []keyAt) (existing, missing int) {
 	db := x.store.DB(c.DB)

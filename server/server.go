@@ -178,6 +178,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // end brings everything that runs to its end.
 func (s *Server) end(ctx context.Context) {
 	defer close(s.ended)
+	if s.o.Cluster != nil {
+		s.o.Cluster.StopWaiting()
+	}
 	stopWaiting := context.AfterFunc(ctx, s.node.Cancel)
 	defer stopWaiting()
 	s.driver.shutdown(ctx)

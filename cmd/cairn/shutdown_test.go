@@ -99,10 +99,10 @@ func TestShutdownTimeout(t *testing.T) {
 				return nil
 			})
 			began := time.Now()
-			if err := n.Stop(20 * time.Second); err != nil {
+			if err := n.Stop(time.Minute); err != nil {
 				t.Error(err)
 			}
-			if took := time.Since(began); took < time.Second || took > 10*time.Second {
+			if took := time.Since(began); took < time.Second || took > 30*time.Second {
 				t.Errorf("stopped after %v", took)
 			}
 			if log := n.Log(); !strings.Contains(log, c.says) {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cairndb/cairn/cluster"
+	"github.com/cairndb/cairn/cluster/epoch"
 	"github.com/cairndb/cairn/cluster/slotmap"
 	"github.com/cairndb/cairn/engine/keys"
 	"github.com/cairndb/cairn/engine/types"
@@ -15,15 +17,47 @@ import (
 
 // changed answers a change.
 func (c *Ctx) changed(err error) {
+	if err != nil {
+		c.Out.Error(changeError(err))
+		return
+	}
+	c.Out.OK()
+}
+
+// changeError is the text for a change that was not made, or may not have been.
+func changeError(err error) string {
 	var again cluster.TryAgain
+	var refused *epoch.Refused
 	switch {
 	case errors.As(err, &again):
-		c.Out.Error("TRYAGAIN " + err.Error())
-	case err != nil:
-		c.Out.Error("ERR " + err.Error())
-	default:
-		c.Out.OK()
+		return "TRYAGAIN " + err.Error()
+	case errors.As(err, &refused):
+		return refusalError(refused.Outcome)
+	case errors.Is(err, epoch.ErrUnreached):
+		return "ERR Nothing was changed: this node doesn't reach the leader of the cluster's group. A majority of its voters must be up (see CLUSTER INFO)"
+	case errors.Is(err, epoch.ErrUnknown):
+		return "ERR The cluster's group didn't answer in time. The change may be made yet: look at CLUSTER NODES before you try again"
+	case errors.Is(err, epoch.ErrClosed), errors.Is(err, context.Canceled):
+		return "ERR This node is leaving its cluster, or stops"
 	}
+	return "ERR " + err.Error()
+}
+
+// refusalError says why the cluster's group decided against a change.
+func refusalError(o epoch.Outcome) string {
+	switch o {
+	case epoch.Stale:
+		return "TRYAGAIN The cluster has changed meanwhile"
+	case epoch.NotFormed:
+		return "TRYAGAIN The nodes have not formed their group yet"
+	case epoch.Unknown:
+		return "ERR The cluster's group knows no such node or shard"
+	case epoch.Owned:
+		return "ERR Another node has the slots and has not given them up, or the node still has slots or replicas"
+	case epoch.NotInSync:
+		return "ERR The replica may lack writes that were acknowledged"
+	}
+	return "ERR The cluster's group refused: " + o.String()
 }
 
 // slot parses args[i], or answers that it is no slot.
@@ -157,20 +191,10 @@ func (c *Ctx) assignSlot(slot uint16, node string) {
 	})
 }
 
-const errSlotInUse = cluster.TryAgain("The slot is in use by another client")
-
 // countingKeys returns what runs a function with the number of keys in the slot, or in database 0 if it is nil, while no command touches
 // them, so that the number is still true when the function has changed who owns them. It doesn't touch c.
 func (c *Ctx) countingKeys(slot *uint16) func(func(keys int64) error) error {
 	n := c.Node
-	if txn := c.Txn; txn != nil && !txn.Idle() { // in EXEC, which keeps its locks until it commits
-		return func(fn func(int64) error) error {
-			if slot != nil && !txn.TryLock(*slot, true) {
-				return errSlotInUse
-			}
-			return n.countKeys(slot, fn)
-		}
-	}
 	return func(fn func(int64) error) error {
 		n.Enter()
 		defer n.Leave()
@@ -208,11 +232,9 @@ func (n *Node) keysLeft(slot uint16) (int64, error) {
 
 // holding runs fn while no command touches any key, so that what fn sees of the keys is still true when it has changed who owns them.
 func (c *Ctx) holding(fn func()) {
-	if c.Txn == nil { // else in EXEC, which keeps its locks until it commits
-		txn := c.Node.Store.NewTxn()
-		defer txn.Discard()
-		txn.LockWorld()
-	}
+	txn := c.Node.Store.NewTxn()
+	defer txn.Discard()
+	txn.LockWorld()
 	fn()
 }
 

@@ -90,18 +90,13 @@ func (c *Ctx) refusedInExec() bool {
 	return c.Txn != nil
 }
 
-// changing answers a change that may wait for other nodes. In EXEC it is waited for in place, and outside the gate if the transaction holds
-// nothing, as that of redis-cli --cluster fix, which only adds and deletes slots.
+// changing answers a change that may wait for other nodes. In EXEC it is waited for in place, outside the gate: the transaction holds nothing, as that of
+// redis-cli --cluster fix, which only adds and deletes slots (see QueueNeeds).
 func (c *Ctx) changing(change func() error) {
 	var err error
-	switch {
-	case c.Txn == nil:
-	case c.Txn.Idle():
+	if c.Txn != nil {
 		c.Node.Outside(func() { err = change() })
 		c.changed(err)
-		return
-	default:
-		c.changed(change())
 		return
 	}
 	c.Await(func(context.Context) { err = change() }, func(c *Ctx) { c.changed(err) })
@@ -111,6 +106,11 @@ func (c *Ctx) changing(change func() error) {
 // clients that ask a new replica get an answer. (Redis says LOADING.)
 func (c *Command) ShowsCluster() bool {
 	return strings.HasPrefix(c.Name, "cluster|") && c.Flags&Slow == 0
+}
+
+// waitsForOthers says whether the command may wait for other nodes, also in EXEC.
+func (c *Command) waitsForOthers() bool {
+	return c.changesClaims() || c.Name == "cluster|forget" || c.Name == "cluster|reset"
 }
 
 // changesClaims says whether the command may wait until it is known who decides about slots.

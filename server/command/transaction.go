@@ -124,11 +124,15 @@ func (s *Session) queueWrites() bool {
 }
 
 // QueueNeeds is what EXEC has to hold: the slots of everything queued, with write locks if anything writes, or the
-// world. Slow says that a queued command must not run on the event loop, Claims that one changes who owns slots, on a member of a cluster.
+// world. Slow says that a queued command must not run on the event loop, Claims that one changes who owns slots, on a member of a cluster, Waits that
+// one may wait for other nodes.
 type QueueNeeds struct {
-	Slots                      []uint16
-	Write, World, Slow, Claims bool
+	Slots                             []uint16
+	Write, World, Slow, Claims, Waits bool
 }
+
+// Mixed says whether the transaction would wait for other nodes while it keeps others from its keys.
+func (q *QueueNeeds) Mixed() bool { return q.Waits && (q.World || len(q.Slots) > 0) }
 
 // QueueNeeds collects what EXEC has to hold; slots is the memory to use. Watched keys are among the slots, since EXEC looks
 // at them once more.
@@ -139,6 +143,7 @@ func (s *Session) QueueNeeds(n *Node, slots []uint16) (needs QueueNeeds) {
 		needs.World = needs.World || q.Cmd.Flags&World != 0
 		needs.Slow = needs.Slow || q.Cmd.Flags&Slow != 0
 		needs.Claims = needs.Claims || n.Cluster != nil && q.Cmd.changesClaims()
+		needs.Waits = needs.Waits || n.Cluster != nil && q.Cmd.waitsForOthers()
 		idx, err := q.Cmd.KeysOf(buf[:0], q.Args)
 		if err != nil {
 			continue // its handler answers with the error

@@ -34,7 +34,7 @@ var differs = map[string]string{
 	"oom-score-adj":             "Redis applies it to the process",
 	"replica-read-only":         "a replica takes no writes of its own",
 	"repl-backlog-size":         "Redis rounds it up to what it allocates",
-	"tls-replication":           "means nothing here",
+	"tls-replication":           "replication is not encrypted",
 	"proc-title-template":       "means nothing here",
 	"logfile":                   "each has its own",
 }

@@ -223,7 +223,7 @@ var tlsDirectives = []*Directive{
 		return nil
 	}),
 	boolean("tls-cluster", "no", 0),
-	boolean("tls-replication", "no", Hot|Ignored),
+	boolean("tls-replication", "no", Hot).checked(refuseYes("replication is not encrypted: connect the nodes through a tunnel (WireGuard, stunnel), or leave tls-replication out")),
 	choice("tls-auth-clients", "yes", "no yes optional", Hot|Ignored),
 	text("tls-cert-file", "", Hot|Volatile),
 	text("tls-key-file", "", Hot|Volatile),

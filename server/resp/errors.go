@@ -36,6 +36,7 @@ const (
 
 	ErrNotInMulti    = "ERR Command not allowed inside a transaction"
 	ErrSlotMoving    = "TRYAGAIN The slot is on its way to another node"
+	ErrMixedExec     = "ERR commands that change the cluster's slots or nodes may wait for other nodes, and can't be in one transaction with keys"
 	ErrTryAgain      = "TRYAGAIN Multiple keys request during rehashing of slot"
 	ErrSlotUnserved  = "CLUSTERDOWN Hash slot not served"
 	ErrReadsOnly     = "CLUSTERDOWN The cluster is down and only accepts read commands"
