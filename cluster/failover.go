@@ -156,18 +156,42 @@ const errNotInSync = Refusal("This replica may miss writes that were acknowledge
 
 // takeOver forces a new group upon what this node knows, and has it grant r.
 func (c *Cluster) takeOver(r epoch.Request) error {
-	c.log.Warn("cluster: TAKEOVER: no majority of the voters is reached, this node forms the group anew; what only the lost voters knew is lost")
 	ctx, cancel := c.proposing()
 	defer cancel()
-	g := c.group.Load()
-	if g == nil {
-		return epoch.ErrClosed
-	}
-	if err := g.Recover(ctx); err != nil {
+	if err := c.refound(ctx); err != nil {
 		return err
 	}
 	_, err := c.propose(ctx, r)
 	return err
+}
+
+// refound forms the group anew, with what this node knows, as its only voter; others join it by themselves.
+func (c *Cluster) refound(ctx context.Context) error {
+	c.log.Warn("cluster: no majority of the voters is reached, this node forms the group anew; what only the lost voters knew is lost")
+	g := c.group.Load()
+	if g == nil {
+		return epoch.ErrClosed
+	}
+	return g.Recover(ctx)
+}
+
+// Recover forms the group anew when a majority of its voters is lost for good (CLUSTER RECOVER). It first makes sure that none decides.
+func (c *Cluster) Recover() error {
+	if c.grants() == nil {
+		return refuse("The cluster has not formed its group yet")
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, proposeTimeout)
+	defer cancel()
+	_, err := c.propose(ctx, epoch.Request{Op: epoch.OpForget, Node: slotmap.NewNodeID()}) // changes nothing
+	switch {
+	case err == nil:
+		return refuse("The group of epochs has a majority of its voters: there is nothing to recover")
+	case !errors.Is(err, epoch.ErrUnreached) && !errors.Is(err, epoch.ErrUnknown):
+		return err
+	}
+	ctx, cancel = c.proposing()
+	defer cancel()
+	return c.refound(ctx)
 }
 
 // askHandOver asks the primary to hand over to this node.

@@ -225,13 +225,15 @@ func distinct(all []epoch.Founder) bool {
 }
 
 // groupView is what the group should know of the nodes. A process whose port refuses is dead at once: that its lease
-// has ended is for the voters to say.
+// has ended is for the voters to say. Where too few slot owners are reached for them to agree that others have failed, this node's own word has to do.
 func (t *table) groupView(now int64) *epoch.View {
+	agreed := t.majority()
 	v := &epoch.View{Nodes: make([]epoch.Node, 0, len(t.peers))}
 	for _, id := range t.ids() {
 		p := t.peers[id]
+		dead := p.failed || p.refuses || p.suspected && !agreed
 		n := epoch.Node{
-			ID: id, Host: p.IP, Shard: t.shardID(p), Primary: t.primaryOf(id) == "", Alive: !p.failed && !p.refuses || id == t.self,
+			ID: id, Host: p.IP, Shard: t.shardID(p), Primary: t.primaryOf(id) == "", Alive: !dead || id == t.self,
 			Doubtful: p.Doubtful, Cluster: p.Group, Generation: p.Generation, Granted: p.Granted,
 		}
 		if !n.Alive {

@@ -122,10 +122,11 @@ func (g *Group) paced(m *member, change func() bool) bool {
 	return true
 }
 
-// shed leaves a group that has given way, once this node follows the other.
+// shed leaves a group that has given way, once this node follows the other, and one that was recovered without this member.
 func (g *Group) shed(m *member) {
-	into := m.fsm.table.Load().Into
-	if into == "" || g.Table().Cluster != into {
+	into, t := m.fsm.table.Load().Into, g.Table()
+	outdated := t.Cluster == m.id.cluster && t.Generation > m.id.generation
+	if !outdated && (into == "" || t.Cluster != into) {
 		return
 	}
 	g.life.Lock()

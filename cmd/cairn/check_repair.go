@@ -59,7 +59,7 @@ func (c *repairLogCmd) repair(plan *engine.LogRepair, out *output) (kept string,
 	}
 	printLogRepair(out.stdout, plan)
 	if !c.Yes {
-		if err := confirm(out.stdout); err != nil {
+		if err := confirm(out.stdout, "Begin a new log with what can be kept?"); err != nil {
 			return "", err
 		}
 	}
@@ -98,11 +98,11 @@ func printLogRepair(w io.Writer, p *engine.LogRepair) {
 func clock(millis int64) string { return time.UnixMilli(millis).Format("2006-01-02 15:04:05.000") }
 
 // confirm asks, where there is somebody to ask.
-func confirm(w io.Writer) error {
+func confirm(w io.Writer, question string) error {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return errors.New("nothing was changed; --yes does it without asking")
 	}
-	fmt.Fprint(w, "Begin a new log with what can be kept? Type yes: ")
+	fmt.Fprint(w, question, " Type yes: ")
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if err != nil || strings.TrimSpace(answer) != "yes" {
 		return errors.New("nothing was changed")

@@ -410,6 +410,15 @@ func clusterFailover(c *Ctx) {
 	c.changing(func() error { return cl.Failover(mode) })
 }
 
+// clusterRecover is CLUSTER RECOVER.
+func clusterRecover(c *Ctx) {
+	if c.refusedInExec() {
+		return
+	}
+	cl := c.Node.Cluster
+	c.changing(cl.Recover)
+}
+
 func clusterFailureReports(c *Ctx) {
 	n, ok := c.Node.Cluster.FailureReports(string(c.Args[2]))
 	if !ok {

@@ -63,6 +63,7 @@ var clusterCommands = []*Command{{
 				{Name: "node-id", Type: "string", Token: "MIGRATING"},
 				{Name: "node-id", Type: "string", Token: "NODE"},
 				{Name: "stable", Type: "pure-token", Token: "STABLE"}}}),
+		clusterOwn("recover", 2, clusterRecover, "Forms the group of epochs anew with what this node knows, when a majority of its voters is lost for good."),
 		nondeterministic(clusterShow("shards", 2, "7.0.0", clusterShards, "Lists the shards with their slots and nodes.",
 			"O(N) where N is the total number of cluster nodes")),
 		nondeterministic(clusterAdmin("slaves", 3, "3.0.0", clusterReplicas, "Lists the replicas of a primary.", "O(1)", nodeArg)),
@@ -104,6 +105,11 @@ func clusterAdmin(name string, arity int, since string, run func(*Ctx), summary,
 
 func clusterChange(name string, arity int, since string, run func(*Ctx), summary, complexity string, args ...Arg) *Command {
 	return clusterRow(name, arity, since, Admin|Stale|NoAsyncLoading|Slow, run, summary, complexity, args...)
+}
+
+// clusterOwn is a subcommand that only Cairn has.
+func clusterOwn(name string, arity int, run func(*Ctx), summary string) *Command {
+	return clusterChange(name, arity, "0.1.0", run, summary, "O(N) where N is the number of nodes")
 }
 
 // clusterMove is a subcommand about migrations of slots: Valkey's.

@@ -24,6 +24,7 @@ func (n *Node) groupInfo(field func(name string, value any)) {
 	field("cluster_group_voters", len(s.Voters))
 	field("cluster_group_epoch", s.Epoch)
 	field("cluster_group_applied", s.Applied)
+	field("cluster_group_last", s.Last)
 	field("cluster_lease_ms", lease.Milliseconds())
 }
 
