@@ -101,6 +101,11 @@ func Build() (string, error) {
 	if path := os.Getenv("CAIRN_BINARY"); path != "" {
 		return filepath.Abs(path)
 	}
+	return BuildTagged("")
+}
+
+// BuildTagged is Build with a build tag, such as one for a program that can be stopped at chosen steps.
+func BuildTagged(tag string) (string, error) {
 	root, err := ModuleRoot()
 	if err != nil {
 		return "", err
@@ -110,15 +115,16 @@ func Build() (string, error) {
 		return "", err
 	}
 	// Test processes run side by side: each builds under a name of its own and renames, so that a running program is never written to.
-	temp := filepath.Join(dir, fmt.Sprintf("cairn.%d", os.Getpid()))
+	name := "cairn" + tag
+	temp := filepath.Join(dir, fmt.Sprintf("%s.%d", name, os.Getpid()))
 	defer os.Remove(temp)
-	cmd := exec.Command("go", "build", "-o", temp, "./cmd/cairn")
+	cmd := exec.Command("go", "build", "-tags", tag, "-o", temp, "./cmd/cairn")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building cairn: %w\n%s", err, out)
 	}
-	path := filepath.Join(dir, "cairn")
+	path := filepath.Join(dir, name)
 	return path, os.Rename(temp, path)
 }
 
