@@ -25,6 +25,21 @@ func (c *Cluster) HandleMoves(fn func(from slotmap.NodeID, conn net.Conn)) {
 	c.Channel(kindMove).Handle(fn)
 }
 
+// AwaitGroup waits until there is a group that decides about slots, as long as one is about to be formed.
+func (c *Cluster) AwaitGroup() error {
+	for ch := c.Undecided(); ch != nil; ch = c.Undecided() {
+		select {
+		case <-ch:
+		case <-c.ctx.Done():
+			return c.ctx.Err()
+		}
+	}
+	if !c.Formed() {
+		return errDeciding
+	}
+	return nil
+}
+
 // MoveTarget says whether this node may move slots to the shard of another one, and who is primary there.
 func (c *Cluster) MoveTarget(set *slotmap.Set, to slotmap.NodeID) (slotmap.NodeID, error) {
 	c.mu.Lock()

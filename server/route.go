@@ -209,7 +209,7 @@ func endpoint(slot uint16, n *cluster.Node) string {
 // know of the grant already, and would send it back.
 func (x *executor) sendAway(c *conn, cmd *command.Command, n *need, redirect string) verdict {
 	if strings.HasPrefix(redirect, moved) {
-		if c.wait = x.node.Cluster.Arriving(n.keys[0].slot); c.wait != nil {
+		if c.wait = x.node.Arriving(n.keys[0].slot); c.wait != nil {
 			return held
 		}
 	}

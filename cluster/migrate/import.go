@@ -147,7 +147,13 @@ func (r *importRun) accept(o *opening) error {
 	}
 	r.store = m.o.Store()
 	var err error
-	r.off, err = r.store.BeginImport(slotsOf(o.group))
+	if r.off, err = r.store.BeginImport(slotsOf(o.group)); errors.Is(err, engine.ErrSlotInUse) {
+		// Nobody can reach what a node has of slots that it does not own; Redis drops it, too.
+		m.log.Warn("slot migration: what this node still had of slots that come from another one is dropped", "slots", rangesText(o.group))
+		if _, err = r.store.DropSlots(slotsOf(o.group)); err == nil {
+			r.off, err = r.store.BeginImport(slotsOf(o.group))
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotNow, err)
 	}

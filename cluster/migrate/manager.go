@@ -328,16 +328,17 @@ func (m *Manager) settle(set *slotmap.Set) (mine *slotmap.Set, ok bool) {
 func (m *Manager) janitor() {
 	for pause(m.ctx, janitorPace) == nil {
 		store := m.o.Store()
-		left := new(slotmap.Set)
-		for _, slot := range store.Importing() {
-			left.Add(slot)
-		}
-		if left.Len() == 0 || !m.o.Cluster.Serving() {
+		if len(store.Importing()) == 0 || !m.o.Cluster.Serving() {
 			continue
 		}
-		m.mu.Lock()
-		minus(left, &m.mu.importing)
-		m.mu.Unlock()
+		left := new(slotmap.Set)
+		m.update(func() { // an import is known here before it begins, and until it has ended
+			for _, slot := range store.Importing() {
+				left.Add(slot)
+			}
+			minus(left, &m.mu.importing)
+			union(&m.mu.importing, left)
+		})
 		if left.Len() > 0 {
 			m.adopt(store, left)
 		}
@@ -348,7 +349,6 @@ func (m *Manager) janitor() {
 func (m *Manager) adopt(store *engine.Store, left *slotmap.Set) {
 	letGo := m.Holds.add(left)
 	defer letGo()
-	m.update(func() { union(&m.mu.importing, left) })
 	defer m.update(func() { minus(&m.mu.importing, left) })
 	mine, ok := m.settle(left)
 	if !ok || m.o.Store() != store {

@@ -36,11 +36,13 @@ func clusterMigrateSlots(c *Ctx) {
 		requests = append(requests, r)
 		i = next
 	}
-	if err := c.Node.Moves.Start(requests); err != nil {
-		c.Out.Error("ERR " + err.Error())
-		return
-	}
-	c.Out.OK()
+	n := c.Node
+	c.changing(func() error {
+		if err := n.Cluster.AwaitGroup(); err != nil {
+			return err
+		}
+		return n.Moves.Start(requests)
+	})
 }
 
 // openMarks refuses to mix the two ways of moving slots.

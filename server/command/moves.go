@@ -77,6 +77,15 @@ func (n *Node) Held(slots []uint16, world bool) (wait <-chan struct{}, held bool
 	return nil, false
 }
 
+// Arriving returns what commands for a slot of another node wait for, since it is just being granted to this one; nil if it is not.
+func (n *Node) Arriving(slot uint16) <-chan struct{} {
+	if wait := n.Cluster.Arriving(slot); wait != nil || n.Moves == nil || !n.Moves.Holds.Any() {
+		return wait
+	}
+	wait, _ := n.Moves.Holds.On(slot)
+	return wait
+}
+
 // Moving says whether a slot is part of a migration.
 func (n *Node) Moving(slot uint16) bool { return n.Moves != nil && n.Moves.Moving(slot) }
 
