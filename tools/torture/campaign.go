@@ -95,6 +95,9 @@ func (c *campaign) load(ctx context.Context) (stop func()) {
 		c.probes = append(c.probes, p)
 		wg.Go(func() { p.run(ctx) })
 	}
+	for i := range c.fleet.shards {
+		wg.Go(func() { newFiller(c.router, c.seed+uint64(100+i)).run(ctx) })
+	}
 	if c.fleet.acks == 0 {
 		wg.Go(func() { c.witness.run(ctx) })
 	}

@@ -73,7 +73,9 @@ func (f *fleet) add(i int, o fleetOptions) error {
 	args := []string{
 		"--cluster-enabled", "yes", "--cluster-node-timeout", strconv.FormatInt(o.timeout.Milliseconds(), 10), "--loglevel", "verbose",
 		"--replication-acks", strconv.Itoa(o.acks), "--cluster-bus-secret", "torture", "--protected-mode", "no",
-		"--log-segment-size", "8mb", "--free-space-reserve", "64mb", "--block-cache-size", "16mb", "--record-cache-size", "16mb",
+		"--free-space-reserve", "64mb", "--block-cache-size", "16mb", "--record-cache-size", "4mb", "--memtable-size", "1mb",
+		// So little of the log is kept that some replicas need a full sync when they are back.
+		"--log-segment-size", "1mb", "--repl-backlog-size", "512kb", "--replication-max-held", "1mb",
 	}
 	options := testnode.CairnOptions(o.binary, filepath.Join(f.dir, fmt.Sprint("node", i)), args...)
 	options.ReadyTimeout = time.Minute

@@ -39,6 +39,7 @@ var faults = []fault{
 	{"deafen", (*nemesis).deafen},
 	{"mute", (*nemesis).mute},
 	{"split", (*nemesis).split},
+	{"link", (*nemesis).link},
 	{"failover", (*nemesis).failover},
 	{"force", (*nemesis).force},
 	{"move", (*nemesis).move},
@@ -50,7 +51,7 @@ var faults = []fault{
 func (n *nemesis) usable(names string) ([]fault, error) {
 	var out []fault
 	for _, f := range faults {
-		partition := slices.Contains([]string{"isolate", "deafen", "mute", "split"}, f.name)
+		partition := slices.Contains([]string{"isolate", "deafen", "mute", "split", "link"}, f.name)
 		switch {
 		case names != "" && !slices.Contains(strings.Split(names, ","), f.name):
 		case partition && n.fleet.network == nil:
@@ -153,6 +154,20 @@ func (n *nemesis) split(_ context.Context, s shape) (string, error) {
 		names = append(names, n.label(i, s))
 	}
 	return "cut off together " + strings.Join(names, ", "), n.separate(some, true, true)
+}
+
+// link cuts one primary off from one other node, mostly its replica: all others still see both.
+func (n *nemesis) link(_ context.Context, s shape) (string, error) {
+	p := pick(n.rng, s.primaries)
+	other := (p + 1 + n.rng.IntN(len(n.fleet.nodes)-1)) % len(n.fleet.nodes)
+	if len(s.replicas[p]) > 0 && n.rng.IntN(3) > 0 {
+		other = pick(n.rng, s.replicas[p])
+	}
+	n.cut = true
+	if n.rng.IntN(2) == 0 {
+		return fmt.Sprintf("nothing reaches node%d from %s", other, n.label(p, s)), n.fleet.network.cut(p, other)
+	}
+	return fmt.Sprintf("no link between node%d and %s", other, n.label(p, s)), errors.Join(n.fleet.network.cut(p, other), n.fleet.network.cut(other, p))
 }
 
 // victim is mostly a primary.
