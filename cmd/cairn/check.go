@@ -62,6 +62,9 @@ func printReport(out *output, r *engine.Report) {
 	}
 	fmt.Fprintf(out.stdout, "keys    %d%s, of which %d expire; %d bytes\n", r.Keys, where, r.Expires, r.Bytes)
 	fmt.Fprintf(out.stdout, "parts   %d of large values; %d values wait for their removal\n", r.SubKeys, r.Garbage)
+	if r.Importing > 0 {
+		fmt.Fprintf(out.stdout, "moves   %d slots are being imported\n", r.Importing)
+	}
 	for _, p := range r.Problems {
 		fmt.Fprintln(out.stdout, "PROBLEM "+p)
 	}
