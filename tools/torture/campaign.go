@@ -169,7 +169,11 @@ func (c *campaign) round(ctx context.Context, n *nemesis, usable []fault) error 
 		}
 		pause(ctx, time.Duration(n.rng.Int64N(int64(wait))))
 	}
-	pause(ctx, time.Duration(n.rng.Int64N(int64(4*time.Second))))
+	longest := 4 * time.Second
+	if n.rng.IntN(8) == 0 {
+		longest = 20 * time.Second // for full syncs, and for what gives up late
+	}
+	pause(ctx, time.Duration(n.rng.Int64N(int64(longest))))
 	if err := n.unexpected(); err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ type filler struct{ client *client }
 const (
 	fillerKeys  = 3000
 	fillerValue = 4 << 10
-	fillerPace  = 10 * time.Millisecond
+	fillerPace  = 4 * time.Millisecond
 )
 
 func newFiller(r *router, seed uint64) *filler { return &filler{newClient(r, seed)} }
