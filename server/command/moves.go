@@ -114,4 +114,3 @@ func (n *Node) moveInfo(field func(name string, value any)) {
 	field("cluster_slot_migration_last_pause_usec", p.Last.Microseconds())
 	field("cluster_slot_migration_max_pause_usec", p.Most.Microseconds())
 }
-
