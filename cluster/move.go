@@ -46,20 +46,20 @@ func (c *Cluster) MoveTarget(set *slotmap.Set, to slotmap.NodeID) (slotmap.NodeI
 	defer c.mu.Unlock()
 	t := c.mu.table
 	if !t.formed() {
-		return "", errors.New("The cluster has not formed its group yet")
+		return "", refuse("The cluster has not formed its group yet")
 	}
 	mine, other := t.grants.ShardOf(t.self), t.grants.ShardOf(to)
 	switch {
 	case mine == nil || mine.Primary != t.self:
-		return "", errors.New("Slot migration can only be used on primary nodes.")
+		return "", refuse("Slot migration can only be used on primary nodes.")
 	case t.peers[to] == nil:
-		return "", fmt.Errorf("Unknown node name: %s", to)
+		return "", refuse("Unknown node name: %s", to)
 	case other == nil:
-		return "", fmt.Errorf("Node %s has no place in the cluster yet", to)
+		return "", refuse("Node %s has no place in the cluster yet", to)
 	case other.ID == mine.ID:
-		return "", errors.New("The target node belongs to this node's shard")
+		return "", refuse("The target node belongs to this node's shard")
 	case !t.grants.Owns(t.self, set):
-		return "", errors.New("Slots are not served by this node.")
+		return "", refuse("Slots are not served by this node.")
 	}
 	if p := t.peers[other.Primary]; p == nil || p.failed || p.refuses {
 		return "", fmt.Errorf("%w: the primary of the target's shard is not reached", migrate.ErrNotNow)

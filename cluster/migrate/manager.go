@@ -49,8 +49,13 @@ var (
 	// ErrNotNow: it may be possible later.
 	ErrNotNow = errors.New("migrate: not now")
 	// ErrNone: there is nothing to cancel.
-	ErrNone = errors.New("No migrations ongoing")
+	ErrNone error = Refusal("No migrations ongoing")
 )
+
+// Refusal is an error whose text clients get, in the words of Valkey, behind "ERR ".
+type Refusal string
+
+func (r Refusal) Error() string { return string(r) }
 
 // Options are what a Manager is made of.
 type Options struct {
@@ -147,10 +152,10 @@ func (m *Manager) Start(requests []Request) error {
 	var all slotmap.Set
 	for _, r := range requests {
 		if r.Target == m.o.Self {
-			return errors.New("Target node can not be this node.")
+			return Refusal("Target node can not be this node.")
 		}
 		if overlap(&all, r.Slots) {
-			return errors.New("Slot ranges in migrations overlap")
+			return Refusal("Slot ranges in migrations overlap")
 		}
 		union(&all, r.Slots)
 		if _, err := m.o.Cluster.MoveTarget(r.Slots, r.Target); err != nil && !errors.Is(err, ErrNotNow) {
@@ -164,11 +169,11 @@ func (m *Manager) Start(requests []Request) error {
 	}
 	for _, busy := range []*slotmap.Set{&m.mu.exporting, &m.mu.importing} {
 		if slot, ok := common(busy, &all); ok {
-			return fmt.Errorf("I am already migrating slot %d.", slot)
+			return Refusal(fmt.Sprintf("I am already migrating slot %d.", slot))
 		}
 	}
 	if slot, ok := common(&m.mu.leaving, &all); ok {
-		return fmt.Errorf("Slot %d has just been moved.", slot)
+		return Refusal(fmt.Sprintf("Slot %d has just been moved.", slot))
 	}
 	union(&m.mu.exporting, &all)
 	for _, r := range requests {
