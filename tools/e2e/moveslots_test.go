@@ -354,7 +354,7 @@ func TestKilledWhileSlotsMove(t *testing.T) {
 	load(t, nodes, "still", keys)
 	w := startWriters(t, nodes, 4, true)
 	first := firstSlot(t, source)
-	last := first + 300
+	last := first + 200 // one group: they go together
 	for _, s := range stops {
 		victim := source
 		if s.target {
