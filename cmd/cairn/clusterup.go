@@ -21,9 +21,10 @@ import (
 )
 
 type clusterCmd struct {
-	Up      clusterUpCmd      `cmd:"" help:"Start a cluster on 127.0.0.1, or resume it with its data; Ctrl-C stops it."`
-	Recover clusterRecoverCmd `cmd:"" help:"Form the group that decides anew, when most of its voters are lost for good."`
-	Status  clusterStatusCmd  `cmd:"" help:"Show how a cluster is: shards, replicas, leases, what is wrong. Exit code 0 healthy, 1 degraded, 2 unusable."`
+	Up        clusterUpCmd        `cmd:"" help:"Start a cluster on 127.0.0.1, or resume it with its data; Ctrl-C stops it."`
+	Recover   clusterRecoverCmd   `cmd:"" help:"Form the group that decides anew, when most of its voters are lost for good."`
+	Rebalance clusterRebalanceCmd `cmd:"" help:"Even out the shards: move slots, with their keys, while clients go on. Plan first; --dry-run, --yes."`
+	Status    clusterStatusCmd    `cmd:"" help:"Show how a cluster is: shards, replicas, leases, what is wrong. Exit code 0 healthy, 1 degraded, 2 unusable."`
 }
 
 type clusterUpCmd struct {

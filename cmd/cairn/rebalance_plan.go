@@ -1,0 +1,133 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cairndb/cairn/engine/keys"
+)
+
+// shardLoad is a primary with the slots that it owns.
+type shardLoad struct {
+	id, addr string
+	slots    []int
+}
+
+// slotMove moves slots from one primary to another.
+type slotMove struct {
+	from, to *shardLoad
+	slots    []int
+	load     int64
+}
+
+// rebalancePlan says which slots go where.
+type rebalancePlan struct {
+	unit          string
+	before, after map[string]int64 // by address
+	moves         []*slotMove
+	slots         int
+}
+
+// planRebalance evens out the loads of primaries; load is that of each slot. Slots count a little themselves, so that empty ones are spread too.
+// Nothing moves for a difference of less than the tolerance, as a part of the mean.
+func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, tolerance float64) *rebalancePlan {
+	p := &rebalancePlan{unit: unit, before: map[string]int64{}, after: map[string]int64{}}
+	total := int64(0)
+	for _, s := range shards {
+		for _, slot := range s.slots {
+			total += load[slot]
+			p.before[s.addr] += load[slot]
+		}
+		p.after[s.addr] = p.before[s.addr]
+	}
+	const finer = 1024 // so that what a slot counts itself is not lost
+	own := max(1, total*finer/keys.Slots/20)
+	weight := func(slot int) int64 { return load[slot]*finer + own }
+	have := map[*shardLoad]int64{}
+	sum := int64(0)
+	for _, s := range shards {
+		for _, slot := range s.slots {
+			have[s] += weight(slot)
+		}
+		sum += have[s]
+	}
+	mean := sum / int64(max(1, len(shards)))
+	slack := int64(float64(mean) * tolerance)
+	if !slices.ContainsFunc(shards, func(s *shardLoad) bool { return have[s] > mean+slack || have[s] < mean-slack }) {
+		return p
+	}
+	byPair := map[[2]*shardLoad]*slotMove{}
+	for _, from := range shards {
+		heaviest := slices.Clone(from.slots)
+		slices.SortStableFunc(heaviest, func(a, b int) int { return cmp.Compare(weight(b), weight(a)) })
+		for _, slot := range heaviest {
+			to := slices.MinFunc(shards, func(a, b *shardLoad) int { return cmp.Compare(have[a], have[b]) })
+			w := weight(slot)
+			if have[from] <= mean || to == from {
+				break
+			}
+			if have[from]-w < mean-w/2 || have[to]+w > mean+w/2 {
+				continue // it would be too much; a lighter one may fit
+			}
+			have[from], have[to] = have[from]-w, have[to]+w
+			m := byPair[[2]*shardLoad{from, to}]
+			if m == nil {
+				m = &slotMove{from: from, to: to}
+				byPair[[2]*shardLoad{from, to}] = m
+				p.moves = append(p.moves, m)
+			}
+			m.slots = append(m.slots, slot)
+			m.load += load[slot]
+			p.slots++
+			p.after[from.addr] -= load[slot]
+			p.after[to.addr] += load[slot]
+		}
+	}
+	for _, m := range p.moves {
+		slices.Sort(m.slots)
+	}
+	return p
+}
+
+// text shows the plan.
+func (p *rebalancePlan) text(shards []*shardLoad) string {
+	var b strings.Builder
+	for _, s := range shards {
+		fmt.Fprintf(&b, "%s  %d slots, %d %s", s.addr, len(s.slots), p.before[s.addr], p.unit)
+		if p.before[s.addr] != p.after[s.addr] || p.slots > 0 {
+			fmt.Fprintf(&b, " → %d slots, %d %s", len(s.slots)+p.gain(s), p.after[s.addr], p.unit)
+		}
+		b.WriteByte('\n')
+	}
+	for _, m := range p.moves {
+		fmt.Fprintf(&b, "move %d slots (%d %s) from %s to %s\n", len(m.slots), m.load, p.unit, m.from.addr, m.to.addr)
+	}
+	return b.String()
+}
+
+// gain is how many slots a shard gets more than it gives.
+func (p *rebalancePlan) gain(s *shardLoad) (n int) {
+	for _, m := range p.moves {
+		switch s {
+		case m.from:
+			n -= len(m.slots)
+		case m.to:
+			n += len(m.slots)
+		}
+	}
+	return n
+}
+
+// slotRanges are the runs of slots, which are ascending.
+func slotRanges(slots []int) (out []slotRange) {
+	for _, s := range slots {
+		if n := len(out); n > 0 && out[n-1].last+1 == s {
+			out[n-1].last = s
+			continue
+		}
+		out = append(out, slotRange{s, s})
+	}
+	return out
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/cairndb/cairn/engine/keys"
+)
+
+// divided are n shards that have all slots, in the parts given; the last may get none.
+func divided(parts ...int) []*shardLoad {
+	var shards []*shardLoad
+	next := 0
+	for i, n := range parts {
+		s := &shardLoad{id: string(rune('a' + i)), addr: string(rune('A' + i))}
+		for range n {
+			s.slots = append(s.slots, next)
+			next++
+		}
+		shards = append(shards, s)
+	}
+	return shards
+}
+
+func TestRebalancePlans(t *testing.T) {
+	t.Parallel()
+	even := new([keys.Slots]int64)
+	for i := range even {
+		even[i] = 10
+	}
+	skewed := new([keys.Slots]int64)
+	for i := range skewed {
+		skewed[i] = int64(rand.IntN(1000))
+	}
+	skewed[17] = 200_000
+	none := new([keys.Slots]int64)
+	for name, tc := range map[string]struct {
+		shards []*shardLoad
+		load   *[keys.Slots]int64
+		within float64 // of the mean
+		still  bool
+	}{
+		"balanced already":        {divided(8192, 8192), even, 0.01, true},
+		"a new node":              {divided(8192, 8192, 0), even, 0.01, false},
+		"all on one":              {divided(16384, 0, 0, 0), even, 0.01, false},
+		"no keys at all":          {divided(16384, 0), none, 0, false},
+		"one slot with very many": {divided(5000, 5000, 6384), skewed, 0.05, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := planRebalance(tc.shards, tc.load, "keys", 0.02)
+			if (p.slots == 0) != tc.still {
+				t.Fatalf("%d slots move", p.slots)
+			}
+			seen := map[int]bool{}
+			total := int64(0)
+			for _, m := range p.moves {
+				for _, slot := range m.slots {
+					if seen[slot] || m.from == m.to {
+						t.Fatalf("slot %d moves from %s to %s, twice: %v", slot, m.from.addr, m.to.addr, seen[slot])
+					}
+					seen[slot] = true
+				}
+			}
+			for _, s := range tc.shards {
+				total += p.after[s.addr]
+			}
+			mean := float64(total) / float64(len(tc.shards))
+			for _, s := range tc.shards {
+				if d := float64(p.after[s.addr]) - mean; d > mean*tc.within || -d > mean*tc.within {
+					t.Errorf("%s would have %d, the mean is %.0f", s.addr, p.after[s.addr], mean)
+				}
+				if n := len(s.slots) + p.gain(s); tc.load == none && n != keys.Slots/len(tc.shards) {
+					t.Errorf("%s would have %d empty slots", s.addr, n)
+				}
+			}
+		})
+	}
+}
