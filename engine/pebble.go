@@ -71,20 +71,6 @@ func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 	return po
 }
 
-// separation keeps values from a few hundred bytes on out of the levels. Compactions then move little more than keys, and the levels stay
-// so small that a look-up reads the disk once, for the value. The figures are in docs/decisions.md.
-func (s *Store) separation() pebble.ValueSeparationPolicy {
-	return pebble.ValueSeparationPolicy{
-		Enabled:     true,
-		MinimumSize: s.o.SeparateBytes,
-		// Values of neighbours are in this many files at most; with few, compactions copy the values to bring them together.
-		MaxBlobReferenceDepth: 256,
-		// Nothing looks for garbage once writes have stopped, so what there is to rewrite must be old enough soon.
-		RewriteMinimumAge:  5 * time.Second,
-		TargetGarbageRatio: 0.3,
-	}
-}
-
 // events logs what an operator should know and wakes whoever waits for a flush.
 func (s *Store) events() *pebble.EventListener {
 	return &pebble.EventListener{
@@ -93,8 +79,7 @@ func (s *Store) events() *pebble.EventListener {
 			s.o.Logger.Warn("store: background work failed and is tried again", "err", err)
 		},
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
-			s.corruptions.Add(1)
-			s.o.Logger.Error("store: corrupt file", "path", i.Path, "err", i.Details)
+			s.noteCorrupt(i.Path, i.Details)
 		},
 		FlushEnd: func(i pebble.FlushInfo) {
 			s.o.Logger.Debug("store: flush", "err", i.Err, "took", i.TotalDuration)
@@ -108,6 +93,8 @@ func (s *Store) events() *pebble.EventListener {
 		CompactionEnd: func(i pebble.CompactionInfo) {
 			s.o.Logger.Debug("store: compaction", "reason", i.Reason, "err", i.Err, "took", i.TotalDuration)
 		},
+		BlobFileRewriteBegin: s.rewriteBegins,
+		BlobFileRewriteEnd:   s.rewriteEnds,
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
 			s.o.Logger.Warn("store: writes stall", "reason", i.Reason)
 		},
@@ -141,6 +128,8 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 // storeError translates an error of Pebble.
 func storeError(err error) error {
 	switch {
+	case errors.Is(err, ErrCorrupt):
+		return err
 	case pebble.IsCorruptionError(err):
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	case errors.Is(err, pebble.ErrClosed):

@@ -66,8 +66,8 @@ func (p *LogRepair) readOffsets() error {
 	}
 	s.fs = &storeFS{FS: disk, stop: make(chan struct{})}
 	defer s.fs.close()
-	if s.db, err = s.openPebble(dir); err != nil {
-		return fmt.Errorf("opening %s: %w", dir, storeError(err))
+	if err := s.openStore(dir); err != nil {
+		return err
 	}
 	var errReach error
 	p.Applied, err = s.appliedOffset(false)
