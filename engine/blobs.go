@@ -120,12 +120,6 @@ func (fs *storeFS) damaged(name, format string, args ...any) error {
 	return err
 }
 
-// noteCorrupt counts a damaged file of the store and logs it.
-func (s *Store) noteCorrupt(path string, err error) {
-	s.corruptions.Add(1)
-	s.o.Logger.Error("store: corrupt file", "path", path, "err", err)
-}
-
 // readBlocks reads all of the file.
 func (b *blobFile) readBlocks() error {
 	if b.format != blobFormat {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -76,7 +77,9 @@ func (s *Store) events() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
 			s.backgroundErrors.Add(1)
-			s.o.Logger.Warn("store: background work failed and is tried again", "err", err)
+			if s.troubles.due("", time.Now()) {
+				s.o.Logger.Warn("store: background work failed and is tried again", "err", err)
+			}
 		},
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			s.noteCorrupt(i.Path, i.Details)
@@ -98,6 +101,34 @@ func (s *Store) events() *pebble.EventListener {
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
 			s.o.Logger.Warn("store: writes stall", "reason", i.Reason)
 		},
+	}
+}
+
+// troubles says what was logged lately: who reads what is damaged, and Pebble's compactions, may try again at once and for ever.
+type troubles struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+// due reports whether trouble with what should be logged, as it is once a minute.
+func (l *troubles) due(what string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last, ok := l.last[what]; ok && now.Sub(last) < troublePause {
+		return false
+	}
+	if l.last == nil {
+		l.last = map[string]time.Time{}
+	}
+	l.last[what] = now
+	return true
+}
+
+// noteCorrupt counts that a damaged file of the store was met, and logs it.
+func (s *Store) noteCorrupt(path string, err error) {
+	s.corruptions.Add(1)
+	if s.troubles.due(path, time.Now()) {
+		s.o.Logger.Error("store: corrupt file", "path", path, "err", err)
 	}
 }
 

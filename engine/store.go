@@ -59,6 +59,7 @@ type Store struct {
 	commits, expired, reclaimed                   atomic.Uint64
 	backgroundErrors, corruptions, corruptRecords atomic.Uint64
 	rewriteAfter                                  atomic.Int64 // unix nanoseconds: no blob file is rewritten before
+	troubles                                      troubles
 	opened                                        time.Time
 	recovery                                      Recovery
 }
