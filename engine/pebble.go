@@ -189,7 +189,10 @@ func (s *Store) read(key []byte) (value []byte, closer io.Closer, err error) {
 			return value, it, nil
 		}
 	}
-	if err = errors.Join(err, it.Close()); err != nil {
+	if closeErr := it.Close(); err == nil { // otherwise it says the same
+		err = closeErr
+	}
+	if err != nil {
 		return nil, nil, storeError(err)
 	}
 	return nil, nil, nil
