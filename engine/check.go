@@ -137,7 +137,7 @@ func (c *checker) checkLog() error {
 		}
 	}
 	cur, err := c.s.log.Read(c.from)
-	if errors.Is(err, wal.ErrDropped) { // since start
+	for errors.Is(err, wal.ErrDropped) { // since start, and perhaps again at this moment: segments are dropped one by one
 		c.from = c.s.log.Start()
 		cur, err = c.s.log.Read(c.from)
 	}
