@@ -307,6 +307,40 @@ func TestRewriteDamagedBlob(t *testing.T) {
 	bt.wantSound(s)
 }
 
+// TestRewriteBlob: sound files are rewritten without their garbage, again and again, and read before.
+func TestRewriteBlob(t *testing.T) {
+	t.Parallel()
+	bt := newBlobTest(t)
+	bt.o.rewriteAge = time.Millisecond
+	s := openTest(t, "d", bt.o)
+	shorten := func(set string, keep int) {
+		for i := range blobKeys {
+			if name := fmt.Sprint(set, i); i%keep != 0 {
+				bt.values[name] = "short"
+				mustSet(t, s, name, "short")
+			}
+		}
+	}
+	for round := range 2 {
+		shorten("a", 4<<(2*round)) // the first file, then what it was rewritten to
+		if round > 0 {
+			shorten("b", 2)
+		}
+		poll.Until(t, "a file is rewritten", func() bool {
+			compact(t, s)
+			return s.db.Metrics().Compact.BlobFileRewriteCount > int64(round)
+		})
+		bt.wantSound(s)
+	}
+	if s.fs.rewriting.Load() == nil {
+		t.Error("the file is not read before")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	bt.wantSound(openTest(t, "d", bt.o))
+}
+
 // TestDamagedSummary: what a clean stop writes for the next start may lie in a blob file. The start goes on without.
 func TestDamagedSummary(t *testing.T) {
 	t.Parallel()
