@@ -19,6 +19,7 @@ import (
 type blobTest struct {
 	*testing.T
 	mem    *vfs.MemFS
+	clock  *fakeClock
 	o      Options
 	values map[string]string
 	file   string // the damaged one
@@ -33,9 +34,9 @@ func blobValue(name, version string) string {
 
 // newBlobTest closes a store with two sets of larger values, written to different blob files, and one of small values. Some expire.
 func newBlobTest(t *testing.T) *blobTest {
-	bt := &blobTest{T: t, mem: vfs.NewMem(), values: map[string]string{}}
+	bt := &blobTest{T: t, mem: vfs.NewMem(), clock: newFakeClock(), values: map[string]string{}}
 	bt.o = testOptions(bt.mem)
-	bt.o.Compression, bt.o.SeparateBytes = "none", 512
+	bt.o.Compression, bt.o.SeparateBytes, bt.o.Now = "none", 512, bt.clock.now
 	s := openTest(t, "d", bt.o)
 	for _, set := range []string{"a", "b", "small"} {
 		for i := range blobKeys {
@@ -46,7 +47,7 @@ func newBlobTest(t *testing.T) *blobTest {
 			}
 			at := int64(0)
 			if i%3 == 0 {
-				at = time.Now().Add(time.Hour).UnixMilli() + int64(i)
+				at = bt.clock.now().Add(time.Hour).UnixMilli() + int64(i)
 			}
 			inTxn(t, s, key(name).Slot, func(tx *Txn) error {
 				mustPut(t, tx, name, bt.values[name], at)
@@ -223,6 +224,27 @@ func compact(t *testing.T, s *Store) {
 	if err := s.db.Compact(ctx, []byte{0}, []byte{0xFF}, false); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestDamagedBlobExpires: keys whose values are lost expire as any.
+func TestDamagedBlobExpires(t *testing.T) {
+	t.Parallel()
+	bt := newBlobTest(t)
+	bt.damage("a7", func([]byte, int) []byte { return nil })
+	s := openTest(t, "d", bt.o)
+	for i := 0; i < blobKeys; i += 3 {
+		for _, set := range []string{"a", "b", "small"} {
+			delete(bt.values, fmt.Sprint(set, i))
+		}
+	}
+	bt.clock.advance(2 * time.Hour)
+	poll.Until(t, "all have expired", func() bool { return s.DBCounts(0).Keys == int64(len(bt.values)) })
+	bad := bt.unreadable(s)
+	if len(bad) == 0 {
+		t.Error("everything can be read")
+	}
+	bt.heal(s, bad)
+	bt.wantSound(s)
 }
 
 // TestMissingBlob: the start stops, and goes on with an empty file in its place.

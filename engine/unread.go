@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"errors"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -26,7 +27,9 @@ func (t *Txn) retireUnread(k Key, d *delta, cause error) (h keys.Header, err err
 	if h.ExpireAt, err = t.s.findExpiry(k); err != nil {
 		return h, cause
 	}
-	t.s.o.Logger.Warn("store: an unreadable record is replaced or deleted", "slot", k.Slot)
+	if t.s.troubles.due("unreadable", time.Now()) {
+		t.s.o.Logger.Warn("store: unreadable records are replaced, deleted or expire", "slot", k.Slot, "err", cause)
+	}
 	d.keys--
 	d.bytes -= int64(len(key) + size)
 	if h.ExpireAt != 0 {
