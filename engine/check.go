@@ -145,7 +145,7 @@ func (c *checker) checkLog() error {
 		}
 	}
 	cur, err := c.s.log.Read(c.from)
-	if errors.Is(err, wal.ErrDropped) { // since start
+	for errors.Is(err, wal.ErrDropped) { // since start, and perhaps again at this moment: segments are dropped one by one
 		c.from = c.s.log.Start()
 		cur, err = c.s.log.Read(c.from)
 	}
@@ -233,14 +233,14 @@ func (c *checker) checkStore() error {
 	c.slot = -1
 	var gap unread
 	for from := 0; from <= keys.Slots; {
-		err := c.checkFrom(from, &gap)
+		at, err := c.checkFrom(from, &gap)
 		if c.ctx.Err() != nil {
 			return c.ctx.Err()
 		}
 		if err == nil {
 			break
 		}
-		last := max(c.slot, from)
+		last := max(c.slot, from, at)
 		c.skipTo(last, &gap, err)
 		from = last + 1
 	}
@@ -254,18 +254,18 @@ func (c *checker) checkStore() error {
 	return nil
 }
 
-// checkFrom reads every key from a slot on.
-func (c *checker) checkFrom(from int, gap *unread) error {
+// checkFrom reads every key from a slot on. With an error it returns the slot of the key whose value could not be read, 0 if it is unknown.
+func (c *checker) checkFrom(from int, gap *unread) (at int, err error) {
 	it, err := c.snap.NewIter(&pebble.IterOptions{LowerBound: keys.AppendSlot(nil, from)})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer it.Close()
 	total := c.s.db.Metrics().DiskSpaceUsage()
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
-			return err
+			return slotOf(it.Key()), err
 		}
 		if p, _ := keys.Parse(it.Key()); p.Kind != keys.KindCounters { // those of a slot may be whole where nothing else is
 			gap.report(c.r)
@@ -274,12 +274,20 @@ func (c *checker) checkFrom(from int, gap *unread) error {
 		c.checkKey(it.Key(), v)
 		if c.r.Keys%1024 == 0 {
 			if err := c.ctx.Err(); err != nil {
-				return err
+				return 0, err
 			}
 			c.s.progress("checking the store", min(c.r.Bytes, total), total)
 		}
 	}
-	return it.Error()
+	return 0, it.Error()
+}
+
+// slotOf returns the slot of a stored key, keys.Slots for the node's own.
+func slotOf(key []byte) int {
+	if len(key) < 2 {
+		return 0
+	}
+	return min(int(binary.BigEndian.Uint16(key)), keys.Slots)
 }
 
 // skipTo notes that slot last could not be read, or only in part.
@@ -288,6 +296,9 @@ func (c *checker) skipTo(last int, gap *unread, err error) {
 		c.endSlots(min(last, keys.Slots))
 	}
 	c.slot, c.unread = last, true
+	if last > gap.last+1 { // between them nothing is stored
+		gap.report(c.r)
+	}
 	if gap.err == nil {
 		*gap = unread{first: last, err: err}
 	}
@@ -300,8 +311,11 @@ type unread struct {
 	err         error
 }
 
-// fileName finds the number of a damaged table, or of any file, in Pebble's errors.
-var fileName = regexp.MustCompile(`(table|file) (\d{6,})`)
+// blobName finds the name of a blob file in an error, fileName the number of a damaged table, or of any file, in Pebble's.
+var (
+	blobName = regexp.MustCompile(`\d{6,}\.blob`)
+	fileName = regexp.MustCompile(`(table|file) (\d{6,})`)
+)
 
 // report makes a problem of the range, if there is one, and ends it.
 func (u *unread) report(r *Report) {
@@ -309,7 +323,9 @@ func (u *unread) report(r *Report) {
 		return
 	}
 	file := "a file of the store"
-	if m := fileName.FindStringSubmatch(u.err.Error()); m != nil {
+	if name := blobName.FindString(u.err.Error()); name != "" {
+		file = "file " + name
+	} else if m := fileName.FindStringSubmatch(u.err.Error()); m != nil {
 		file = "file " + m[2]
 		if m[1] == "table" {
 			file += ".sst"

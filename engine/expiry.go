@@ -155,6 +155,10 @@ func (s *Store) skipped(err error) error {
 func (t *Txn) expireEntry(p keys.Parsed) error {
 	k := Key{Slot: p.Slot, DB: p.DB, Name: p.Name}
 	rec, err := t.seekMeta(k)
+	if err != nil && p.Expiry == keys.ExpireKey { // it can go although its value is lost
+		_, err = t.Delete(k)
+		return err
+	}
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 	wal "github.com/cairndb/cairn/engine/log"
 )
 
-// storeFS is the file system that Pebble works on. It keeps four promises:
+// storeFS is the file system that Pebble works on. It keeps five promises:
 //
 //   - The log is synced before every write to a MANIFEST, so that what Pebble has after a crash is
 //     never ahead of the log. Before its sync would be too late: the operating system may
@@ -25,6 +25,7 @@ import (
 //     ballast file gives it room.
 //   - Pebble retries a failed flush or compaction at once and for ever: an error
 //     here takes a while, so that it does not spin.
+//   - Damage to a blob file is an error and does not end the process: see blobs.go.
 type storeFS struct {
 	vfs.FS
 	log     *wal.Log // nil when the store is opened for reading only
@@ -37,6 +38,9 @@ type storeFS struct {
 	failed   atomic.Bool
 	// abandoned: Open has given up on a Pebble that retries for ever to open.
 	abandoned atomic.Bool
+	// corrupt is told of a damaged blob file; rewriting is the one that Pebble rewrites.
+	corrupt   func(path string, err error)
+	rewriting atomic.Pointer[string]
 }
 
 var errStoreFailed = errors.New("engine: the store has failed and writes no more files")
@@ -90,6 +94,11 @@ func (fs *storeFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 	if err := fs.refuse(); err != nil {
 		return nil, err
 	}
+	if c == rewriteCategory {
+		if err := fs.beforeRewrite(); err != nil {
+			return nil, err
+		}
+	}
 	f, err := fs.FS.Create(name, c)
 	if err == nil && fs.isManifest(name) {
 		if err := syncDir(fs.FS, fs.PathDir(name)); err != nil {
@@ -98,6 +107,17 @@ func (fs *storeFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 		}
 	}
 	return fs.wrap(name, f, err)
+}
+
+func (fs *storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	if strings.HasSuffix(name, blobSuffix) {
+		f, err := fs.openBlob(name, opts)
+		if err != nil {
+			return nil, err
+		}
+		return f, nil
+	}
+	return fs.FS.Open(name, opts...)
 }
 
 func (fs *storeFS) isManifest(name string) bool {

@@ -33,6 +33,8 @@ type Options struct {
 	// SeparateBytes is the size from which on the values of records and elements are kept in files of their own (Pebble's blob
 	// files), which compactions don't rewrite.
 	SeparateBytes int
+	// rewriteAge is how old a blob file must be before it is rewritten without its garbage.
+	rewriteAge time.Duration
 	// Compactions is how many compactions may run at once.
 	Compactions int
 	// MaxOpenFiles bounds Pebble's open files.
@@ -73,6 +75,7 @@ func DefaultOptions() Options {
 		L0Sublevels:      24,
 		Compression:      "fastest",
 		SeparateBytes:    512,
+		rewriteAge:       5 * time.Second,
 		Compactions:      max(2, runtime.NumCPU()/2),
 		MaxOpenFiles:     1000,
 		LogSegmentBytes:  64 << 20,
@@ -103,6 +106,7 @@ func (o *Options) ensureDefaults() error {
 	orDefault(&o.L0Sublevels, d.L0Sublevels)
 	orDefault(&o.Compression, d.Compression)
 	orDefault(&o.SeparateBytes, d.SeparateBytes)
+	orDefault(&o.rewriteAge, d.rewriteAge)
 	orDefault(&o.Compactions, d.Compactions)
 	orDefault(&o.MaxOpenFiles, d.MaxOpenFiles)
 	orDefault(&o.LogSegmentBytes, d.LogSegmentBytes)

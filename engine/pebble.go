@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -71,30 +72,17 @@ func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 	return po
 }
 
-// separation keeps values from a few hundred bytes on out of the levels. Compactions then move little more than keys, and the levels stay
-// so small that a look-up reads the disk once, for the value. The figures are in docs/decisions.md.
-func (s *Store) separation() pebble.ValueSeparationPolicy {
-	return pebble.ValueSeparationPolicy{
-		Enabled:     true,
-		MinimumSize: s.o.SeparateBytes,
-		// Values of neighbours are in this many files at most; with few, compactions copy the values to bring them together.
-		MaxBlobReferenceDepth: 256,
-		// Nothing looks for garbage once writes have stopped, so what there is to rewrite must be old enough soon.
-		RewriteMinimumAge:  5 * time.Second,
-		TargetGarbageRatio: 0.3,
-	}
-}
-
 // events logs what an operator should know and wakes whoever waits for a flush.
 func (s *Store) events() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
 			s.backgroundErrors.Add(1)
-			s.o.Logger.Warn("store: background work failed and is tried again", "err", err)
+			if s.troubles.due("", time.Now()) {
+				s.o.Logger.Warn("store: background work failed and is tried again", "err", err)
+			}
 		},
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
-			s.corruptions.Add(1)
-			s.o.Logger.Error("store: corrupt file", "path", i.Path, "err", i.Details)
+			s.noteCorrupt(i.Path, i.Details)
 		},
 		FlushEnd: func(i pebble.FlushInfo) {
 			s.o.Logger.Debug("store: flush", "err", i.Err, "took", i.TotalDuration)
@@ -108,9 +96,39 @@ func (s *Store) events() *pebble.EventListener {
 		CompactionEnd: func(i pebble.CompactionInfo) {
 			s.o.Logger.Debug("store: compaction", "reason", i.Reason, "err", i.Err, "took", i.TotalDuration)
 		},
+		BlobFileRewriteBegin: s.rewriteBegins,
+		BlobFileRewriteEnd:   s.rewriteEnds,
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
 			s.o.Logger.Warn("store: writes stall", "reason", i.Reason)
 		},
+	}
+}
+
+// troubles says what was logged lately: who reads what is damaged, and Pebble's compactions, may try again at once and for ever.
+type troubles struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+// due reports whether trouble with what should be logged, as it is once a minute.
+func (l *troubles) due(what string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last, ok := l.last[what]; ok && now.Sub(last) < troublePause {
+		return false
+	}
+	if l.last == nil {
+		l.last = map[string]time.Time{}
+	}
+	l.last[what] = now
+	return true
+}
+
+// noteCorrupt counts that a damaged file of the store was met, and logs it.
+func (s *Store) noteCorrupt(path string, err error) {
+	s.corruptions.Add(1)
+	if s.troubles.due(path, time.Now()) {
+		s.o.Logger.Error("store: corrupt file", "path", path, "err", err)
 	}
 }
 
@@ -141,6 +159,8 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 // storeError translates an error of Pebble.
 func storeError(err error) error {
 	switch {
+	case errors.Is(err, ErrCorrupt):
+		return err
 	case pebble.IsCorruptionError(err):
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	case errors.Is(err, pebble.ErrClosed):
@@ -169,7 +189,10 @@ func (s *Store) read(key []byte) (value []byte, closer io.Closer, err error) {
 			return value, it, nil
 		}
 	}
-	if err = errors.Join(err, it.Close()); err != nil {
+	if closeErr := it.Close(); err == nil { // otherwise it says the same
+		err = closeErr
+	}
+	if err != nil {
 		return nil, nil, storeError(err)
 	}
 	return nil, nil, nil

@@ -64,8 +64,8 @@ func (s *Store) readOffsets() (applied, reach Offset, err error) {
 	}
 	s.fs = &storeFS{FS: disk, stop: make(chan struct{})}
 	defer s.fs.close()
-	if s.db, err = s.openPebble(dir); err != nil {
-		return 0, 0, fmt.Errorf("opening %s: %w", dir, storeError(err))
+	if err := s.openStore(dir); err != nil {
+		return 0, 0, err
 	}
 	applied, err = s.appliedOffset(false)
 	reach, errReach := s.reach(applied)

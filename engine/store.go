@@ -66,6 +66,8 @@ type Store struct {
 
 	commits, expired, reclaimed                   atomic.Uint64
 	backgroundErrors, corruptions, corruptRecords atomic.Uint64
+	rewriteAfter                                  atomic.Int64 // unix nanoseconds: no blob file is rewritten before
+	troubles                                      troubles
 	opened                                        time.Time
 	recovery                                      Recovery
 }
@@ -133,15 +135,15 @@ func (s *Store) open() (err error) {
 	if err != nil {
 		return err
 	}
-	s.fs = &storeFS{FS: s.o.FS, log: s.log, ballast: join(s.dir, ballastFile), stop: make(chan struct{})}
+	s.fs = &storeFS{FS: s.o.FS, log: s.log, ballast: join(s.dir, ballastFile), stop: make(chan struct{}), corrupt: s.noteCorrupt}
 	if s.o.ReadOnly {
 		s.fs.log = nil
 		if s.fs.FS, err = newScratchFS(s.o.FS, join(s.dir, storeFolder)); err != nil {
 			return err
 		}
 	}
-	if s.db, err = s.openPebble(join(s.dir, storeFolder)); err != nil {
-		return fmt.Errorf("opening %s: %w", join(s.dir, storeFolder), storeError(err))
+	if err := s.openStore(join(s.dir, storeFolder)); err != nil {
+		return err
 	}
 	if err := s.recover(); err != nil {
 		return err
@@ -160,16 +162,27 @@ func (s *Store) open() (err error) {
 	return s.log.BeginTerm(newReplicationID())
 }
 
+func (s *Store) openStore(dir string) error {
+	err := s.findBlobs(dir)
+	if err == nil {
+		s.db, err = s.openPebble(dir, s.pebbleOptions(s.fs))
+	}
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", dir, storeError(err))
+	}
+	return nil
+}
+
 // openPebble opens Pebble, or gives up on it at the first error that is fatal to it: it
 // would try again for ever, since its logger returns.
-func (s *Store) openPebble(dir string) (*pebble.DB, error) {
+func (s *Store) openPebble(dir string, po *pebble.Options) (*pebble.DB, error) {
 	type result struct {
 		db  *pebble.DB
 		err error
 	}
 	done := make(chan result, 1)
 	go func() {
-		db, err := pebble.Open(dir, s.pebbleOptions(s.fs))
+		db, err := pebble.Open(dir, po)
 		done <- result{db, err}
 	}()
 	select {

@@ -229,16 +229,9 @@ func (t *Txn) Put(k Key, h keys.Header, value []byte) error {
 	if t.arena.used+len(value) > MaxTxnBytes {
 		return ErrTooLarge
 	}
-	old, err := t.seekMeta(k)
+	oldHeader, d, _, err := t.retire(k, h.ID)
 	if err != nil {
 		return err
-	}
-	var oldHeader keys.Header
-	d := delta{db: k.DB}
-	if old != nil {
-		if err := t.retire(k, old, &oldHeader, &d, h.ID); err != nil {
-			return err
-		}
 	}
 	h.Modified = uint32(t.Now() / 1000)
 	rec := h.Append(t.arena.alloc(h.Len() + len(value))[:0])
@@ -255,16 +248,26 @@ func (t *Txn) Put(k Key, h keys.Header, value []byte) error {
 	return nil
 }
 
-// retire takes an old record out of the counters, and registers its id if it is not newID.
-func (t *Txn) retire(k Key, old []byte, h *keys.Header, d *delta, newID uint64) error {
-	if _, err := h.Decode(old); err != nil {
-		return corruptRecord(k.Slot, err)
+// retire takes the old record of k, if there is one, out of the counters by the delta that it returns, and registers its id if it is
+// not newID. The key is in t.memoKey afterwards.
+func (t *Txn) retire(k Key, newID uint64) (h keys.Header, d delta, found bool, err error) {
+	d.db = k.DB
+	old, err := t.seekMeta(k)
+	if err != nil {
+		h, err = t.retireUnread(k, &d, err)
+		return h, d, err == nil, err
 	}
-	if expired(h, t) {
+	if old == nil {
+		return h, d, false, nil
+	}
+	if _, err := h.Decode(old); err != nil {
+		return h, d, false, corruptRecord(k.Slot, err)
+	}
+	if expired(&h, t) {
 		t.s.expired.Add(1)
 	}
 	d.keys--
-	d.bytes -= recordBytes(t.memoKey, old, h)
+	d.bytes -= recordBytes(t.memoKey, old, &h)
 	if h.ExpireAt != 0 {
 		d.expires--
 	}
@@ -272,7 +275,7 @@ func (t *Txn) retire(k Key, old []byte, h *keys.Header, d *delta, newID uint64) 
 		key := keys.AppendGarbage(t.arena.alloc(16)[:0], k.Slot, h.ID)
 		t.write(op{kind: opSet, slot: k.Slot, key: key, val: binary.AppendUvarint(t.arena.alloc(binary.MaxVarintLen64)[:0], h.Count)})
 	}
-	return nil
+	return h, d, true, nil
 }
 
 func (t *Txn) moveExpiry(k Key, from, to int64) {
@@ -327,13 +330,8 @@ func (t *Txn) remove(k Key, keepID uint64) (bool, error) {
 	if err := t.writeError(k.Slot); err != nil {
 		return false, err
 	}
-	old, err := t.seekMeta(k)
-	if old == nil || err != nil {
-		return false, err
-	}
-	var h keys.Header
-	d := delta{db: k.DB}
-	if err := t.retire(k, old, &h, &d, keepID); err != nil {
+	h, d, found, err := t.retire(k, keepID)
+	if !found || err != nil {
 		return false, err
 	}
 	t.write(op{kind: opDelete, slot: k.Slot, meta: true, hash: t.memoHash, key: t.arena.copy(t.memoKey), delta: d})

@@ -1,0 +1,71 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairndb/cairn/engine/keys"
+)
+
+// A record whose value lies in a damaged blob file can be replaced and deleted, and counters and expiry index stay exact: its key and length are in a
+// table, and its expiry is in the index. It names no id: records that do are shorter than what is separated.
+
+// retireUnread takes the old record of k, which could not be read for cause, out of the counters, and returns what is known of its
+// header. The error is the cause if that is not enough.
+func (t *Txn) retireUnread(k Key, d *delta, cause error) (h keys.Header, err error) {
+	if !errors.Is(cause, ErrCorrupt) {
+		return h, cause
+	}
+	key := keys.AppendMeta(nil, k.Slot, k.DB, k.Name)
+	size, err := t.s.storedLen(key)
+	if err != nil || size <= keys.MaxHeaderLen {
+		return h, cause
+	}
+	if h.ExpireAt, err = t.s.findExpiry(k); err != nil {
+		return h, cause
+	}
+	if t.s.troubles.due("unreadable", time.Now()) {
+		t.s.o.Logger.Warn("store: unreadable records are replaced, deleted or expire", "slot", k.Slot, "err", cause)
+	}
+	d.keys--
+	d.bytes -= int64(len(key) + size)
+	if h.ExpireAt != 0 {
+		d.expires--
+	}
+	t.keyBuf = append(t.keyBuf[:0], key...)
+	t.remember(hashKey(key), nil)
+	return h, nil
+}
+
+// storedLen returns the length of the value of a stored key without reading it, 0 if there is none.
+func (s *Store) storedLen(key []byte) (n int, err error) {
+	it, err := s.db.NewIter(&pointReads)
+	if err != nil {
+		return 0, storeError(err)
+	}
+	if it.SeekPrefixGE(key) && bytes.Equal(it.Key(), key) {
+		v := it.LazyValue()
+		n = v.Len()
+	}
+	return n, storeErrorOrNil(it.Close())
+}
+
+// findExpiry looks through a slot's expiry index for the entry of a key, and returns its time or 0.
+func (s *Store) findExpiry(k Key) (at int64, err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: keys.AppendKind(nil, k.Slot, keys.KindExpiry),
+		UpperBound: keys.AppendKindEnd(nil, k.Slot, keys.KindExpiry),
+	})
+	if err != nil {
+		return 0, storeError(err)
+	}
+	for ok := it.First(); ok && at == 0; ok = it.Next() {
+		if p, ok := keys.Parse(it.Key()); ok && p.Expiry == keys.ExpireKey && p.DB == k.DB && bytes.Equal(p.Name, k.Name) {
+			at = p.ExpireAt
+		}
+	}
+	return at, storeErrorOrNil(it.Close())
+}
