@@ -80,6 +80,8 @@ type writer struct {
 	t     *testing.T
 	nodes []*testnode.Node
 	key   string
+	// patience is after how long without an answer the writer turns to another node.
+	patience time.Duration
 
 	mu       sync.Mutex
 	acked    map[string]string
@@ -91,9 +93,14 @@ type writer struct {
 }
 
 func startWriter(t *testing.T, nodes []*testnode.Node, key string) *writer {
+	return startPatientWriter(t, nodes, key, 300*time.Millisecond)
+}
+
+// startPatientWriter is startWriter with the time after which the writer turns to another node.
+func startPatientWriter(t *testing.T, nodes []*testnode.Node, key string, patience time.Duration) *writer {
 	w := &writer{
 		t: t, nodes: nodes, key: key, acked: map[string]string{}, errors: map[string]int{},
-		stopping: make(chan struct{}), done: make(chan struct{}),
+		stopping: make(chan struct{}), done: make(chan struct{}), patience: patience,
 	}
 	go w.run()
 	t.Cleanup(w.stop)
@@ -123,7 +130,7 @@ func (w *writer) run() {
 				at = (at + 1) % len(w.nodes)
 				continue
 			}
-			c.Timeout = 300 * time.Millisecond
+			c.Timeout = w.patience
 			conn = c
 		}
 		key, value := fmt.Sprintf("{%s}%d", w.key, i), fmt.Sprintf("value-%d", i)
@@ -307,7 +314,7 @@ func TestFailover(t *testing.T) {
 func TestManualFailover(t *testing.T) {
 	t.Parallel()
 	nodes := sixNodes(t)
-	w := startWriter(t, nodes, "b")
+	w := startPatientWriter(t, nodes, "b", 20*time.Second) // no node fails
 	w.progress(100, 20*time.Second)
 	for range 4 {
 		old := owner(t, nodes, "b")
