@@ -39,6 +39,8 @@ type table struct {
 	leaving slotmap.Set
 	// wish is the primary that CLUSTER REPLICATE named before there was a group. dropped: the group has taken this node out.
 	wish slotmap.NodeID
+	// orphans are the shards whose primary has no live replica, and since when.
+	orphans map[epoch.ShardID]int64
 	// boot is for nodes.conf: see doubt.go.
 	boot    string
 	dropped bool
