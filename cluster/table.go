@@ -112,6 +112,7 @@ func (t *table) ids() []slotmap.NodeID {
 func (t *table) merge(s *state, met bool, now int64) (news []slotmap.NodeID) {
 	if met {
 		delete(t.bans, s.Sender)
+		t.dropped = false // whoever is met takes part again
 	} else if t.peers[s.Sender] == nil {
 		return nil
 	}
