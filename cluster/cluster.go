@@ -182,6 +182,7 @@ func (c *Cluster) restore(was *saved, now int64) *table {
 		t.currentEpoch = max(t.currentEpoch, was.currentEpoch)
 		t.migrating, t.importing = was.migrating, was.importing
 		t.promised, t.follows, t.leaving = was.promised, was.follows, was.leaving
+		t.dropped = was.dropped
 		for _, r := range was.records {
 			if r.ID != was.self {
 				t.peers[r.ID] = &peer{record: r, created: now, stored: true, liveness: newLiveness(now)}

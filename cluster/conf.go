@@ -22,10 +22,10 @@ import (
 // it, with the shard ID behind the host name, and a last line of variables.
 //
 //	<id> <ip>:<port>@<busport>,<hostname>,shard-id=<id> <flags> <primary|-> 0 0 <epoch> connected <slots>
-//	vars currentEpoch <n> lastVoteEpoch <n> [logEpoch <n>] [leaving <ranges>] [boot <id>]
+//	vars currentEpoch <n> lastVoteEpoch <n> [logEpoch <n>] [leaving <ranges>] [dropped 1] [boot <id>]
 //
 // lastVoteEpoch is the epoch of the last primary that this node has promised to take nothing more from, logEpoch that
-// of the primary whose log its own continues. leaving are slots that this node may have given away (see cluster/migrate); boot is explained in doubt.go.
+// of the primary whose log its own continues. leaving are slots that this node may have given away (see cluster/migrate); dropped: the group has taken this node out (CLUSTER FORGET); boot is explained in doubt.go.
 //
 // Behind it may stand what SETSLOT has marked since: see notes.go.
 //
@@ -62,6 +62,9 @@ func (t *table) conf() []byte {
 	for i, r := range t.leaving.Ranges() {
 		b.WriteString([]string{" leaving ", ","}[min(i, 1)] + r.String())
 	}
+	if t.dropped {
+		b.WriteString(" dropped 1")
+	}
 	if t.boot != "" {
 		b.WriteString(" boot " + t.boot)
 	}
@@ -89,6 +92,7 @@ type saved struct {
 	promised, follows    uint64
 	leaving              slotmap.Set
 	boot                 string
+	dropped              bool
 	migrating, importing map[uint16]slotmap.NodeID
 	whole                bool // the last line has been read; notes may follow
 }
@@ -196,6 +200,9 @@ func (s *saved) vars(words []string) (err error) {
 				}
 				s.leaving.AddRange(r)
 			}
+			continue
+		case "dropped":
+			s.dropped = words[i+1] == "1"
 			continue
 		case "boot":
 			s.boot = words[i+1]

@@ -126,7 +126,11 @@ func (c *Cluster) tend(at int64) {
 	switch {
 	case c.mu.proposing:
 	case t.formed():
-		c.takePlace(t)
+		if c.takePlace(t); !c.mu.proposing {
+			if a := t.adopt(at); a != nil {
+				c.askAdoption(a)
+			}
+		}
 	default:
 		c.found(g, at)
 	}

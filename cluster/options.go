@@ -55,6 +55,9 @@ type Settings struct {
 	ReplicationAcks int
 	AcksTimeout     time.Duration
 	SyncsAlways     bool
+	// ReplicaMigration is cluster-allow-replica-migration, MigrationBarrier cluster-migration-barrier.
+	ReplicaMigration bool
+	MigrationBarrier int
 	// AnnounceIP, AnnounceHostname, AnnouncePort and AnnounceBusPort are cluster-announce-*; empty or 0 for what the node finds.
 	AnnounceIP, AnnounceHostname  string
 	AnnouncePort, AnnounceBusPort int

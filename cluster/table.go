@@ -39,6 +39,8 @@ type table struct {
 	leaving slotmap.Set
 	// wish is the primary that CLUSTER REPLICATE named before there was a group. dropped: the group has taken this node out.
 	wish slotmap.NodeID
+	// orphans are the shards whose primary has no live replica, and since when.
+	orphans map[epoch.ShardID]int64
 	// boot is for nodes.conf: see doubt.go.
 	boot    string
 	dropped bool
@@ -110,6 +112,7 @@ func (t *table) ids() []slotmap.NodeID {
 func (t *table) merge(s *state, met bool, now int64) (news []slotmap.NodeID) {
 	if met {
 		delete(t.bans, s.Sender)
+		t.dropped = false // whoever is met takes part again
 	} else if t.peers[s.Sender] == nil {
 		return nil
 	}

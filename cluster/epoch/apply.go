@@ -203,7 +203,11 @@ func (t *Table) join(r *Request) Result {
 	if to != nil && to.Has(r.Node) {
 		return Result{}
 	}
-	if from := t.ShardOf(r.Node); from != nil {
+	from := t.ShardOf(r.Node)
+	if r.Released && (from == nil || to == nil || from.Revision != r.Expect || to.Revision != r.Revision || from.Primary == r.Node) {
+		return Result{Outcome: Stale}
+	}
+	if from != nil {
 		if res := t.leave(from, r.Node); res.Outcome != OK {
 			return res
 		}

@@ -150,6 +150,9 @@ func TestTable(t *testing.T) {
 					r.Expect = s.Epoch
 				}
 			}
+			if a.has("revision") {
+				r.Revision = a.num("revision")
+			}
 			if name := a.str("id"); name != "" {
 				if _, ok := names[name]; !ok {
 					names[name] = r.ID

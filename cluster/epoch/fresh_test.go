@@ -41,6 +41,37 @@ func TestFreshVoter(t *testing.T) {
 	}
 }
 
+// TestFoundersAreFenced: a primary that is granted right after the group was formed, in the place of one that may still serve without a lease, gets none
+// before that one can't any more.
+func TestFoundersAreFenced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(1)
+	tab, lease := w.table(), w.lease
+	s := tab.Shard(sid(0))
+	other := nid(2) // its replica
+	forced, res := apply(tab, tab.Version+1, &Request{Op: OpPrimary, Shard: s.ID, Node: other, Expect: s.Epoch})
+	if res.Outcome != OK {
+		t.Fatal(res.Outcome)
+	}
+	renewal := Renewal{Cluster: tab.Cluster, Session: 1, Round: 1, Shard: s.ID, Node: other, Epoch: res.Epoch, Lease: lease}
+	voter := func(fresh bool) *Voter {
+		v := NewVoter(lease, 0)
+		v.Fresh, v.adopted = fresh, &adopted{table: tab, at: lease}
+		return v
+	}
+	if v := voter(true); v.Renew(lease+foundingPatience-1, forced, 1, renewal).Granted || !v.Renew(lease+foundingPatience, forced, 1, renewal).Granted {
+		t.Error("the founder is not waited for, or too long")
+	}
+	if v := voter(false); !v.Renew(lease, forced, 1, renewal).Granted {
+		t.Error("a voter that was restarted since waits for the founder")
+	}
+	held := renewal
+	held.Node, held.Epoch = s.Primary, s.Epoch
+	if v := voter(true); !v.Renew(lease, tab, 1, held).Granted || !v.Renew(3*lease, forced, 1, renewal).Granted {
+		t.Error("a founder that holds a lease is fenced by that alone")
+	}
+}
+
 // TestPromiseIsNotShortened: a renewal of the primary's last life that was read off the clock earlier, and is answered late, takes nothing back.
 func TestPromiseIsNotShortened(t *testing.T) {
 	t.Parallel()

@@ -17,6 +17,13 @@ type fsm struct {
 	publish func(*Table)
 	// disowned is when slots were last seen to be taken from their owner.
 	disowned atomic.Int64
+	// adopted is the group's first table, if this member has seen it come, and when.
+	adopted atomic.Pointer[adopted]
+}
+
+type adopted struct {
+	table *Table
+	at    time.Duration
 }
 
 func newFSM(c Clock, publish func(*Table)) *fsm {
@@ -38,6 +45,9 @@ func (f *fsm) Apply(l *raft.Log) any {
 	}
 	if r.Op == OpSlots && r.Shard == "" {
 		f.disowned.Store(int64(f.clock.Now()))
+	}
+	if r.Op == OpAdopt && res.Outcome == OK {
+		f.adopted.Store(&adopted{t, f.clock.Now()})
 	}
 	f.set(t)
 	return res

@@ -202,9 +202,12 @@ type Voter struct {
 	// It agrees to no failover for a full lease all the same, nor, of a primary that it has not heard of, for foundingPatience:
 	// the first primaries serve before they hold a lease.
 	Fresh bool
-	lease time.Duration
-	start time.Duration
-	held  map[ShardID]held
+	// adopted is the group's first table and when it came, if this voter was there: until foundingPatience later nobody but the shard's first primary gets
+	// a promise, unless that one has held one and so is fenced by it, since it may serve without.
+	adopted *adopted
+	lease   time.Duration
+	start   time.Duration
+	held    map[ShardID]held
 }
 
 type held struct {
@@ -240,6 +243,8 @@ func (v *Voter) Renew(now time.Duration, t *Table, index uint64, r Renewal) Prom
 		return refused
 	case h.deposed == r.Epoch && now < h.refuse:
 		return refused
+	case h.node == "" && v.founding(now, r):
+		return refused
 	case h.node == r.Node && h.session == r.Session && r.Round < h.round:
 		return refused // overtaken by a later renewal or release
 	}
@@ -251,6 +256,15 @@ func (v *Voter) Renew(now time.Duration, t *Table, index uint64, r Renewal) Prom
 	v.held[r.Shard] = h
 	v.prune(now, t)
 	return Promise{Granted: true, Index: index}
+}
+
+// founding says whether a shard's first primary, which is another node, may still serve without a lease.
+func (v *Voter) founding(now time.Duration, r Renewal) bool {
+	if !v.Fresh || v.adopted == nil || now >= v.adopted.at+foundingPatience {
+		return false
+	}
+	first := v.adopted.table.Shard(r.Shard)
+	return first != nil && first.Primary != r.Node
 }
 
 // Release ends a lease that its holder gives up.
@@ -269,6 +283,9 @@ func (v *Voter) Agree(now time.Duration, shard ShardID, epoch uint64) (wait time
 	since := v.start + v.lease
 	if v.Fresh && h.epoch != epoch {
 		since = v.start + max(v.lease, foundingPatience)
+		if v.adopted != nil {
+			since = max(since, v.adopted.at+foundingPatience)
+		}
 	}
 	if wait = max(since, h.until) - now; wait > 0 {
 		return wait

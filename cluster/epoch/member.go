@@ -172,6 +172,7 @@ func (m *member) bootstrap(voters map[slotmap.NodeID]uint64) error {
 func (m *member) renew(now time.Duration, r Renewal) Promise {
 	m.voterMu.Lock()
 	defer m.voterMu.Unlock()
+	m.voter.adopted = m.fsm.adopted.Load()
 	return m.voter.Renew(now, m.fsm.table.Load(), m.raft.LastIndex(), r)
 }
 
@@ -184,5 +185,6 @@ func (m *member) release(r Renewal) {
 func (m *member) agree(now time.Duration, shard ShardID, epoch uint64) time.Duration {
 	m.voterMu.Lock()
 	defer m.voterMu.Unlock()
+	m.voter.adopted = m.fsm.adopted.Load()
 	return m.voter.Agree(now, shard, epoch)
 }

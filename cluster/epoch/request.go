@@ -25,7 +25,8 @@ const (
 	OpPrimary Op = 4
 	// OpInSync replaces InSync and Strict of Shard, whose epoch is still Expect and whose revision is still Revision.
 	OpInSync Op = 5
-	// OpMember makes Node a replica of Shard, or, when there is no such shard, the primary of a new one.
+	// OpMember makes Node a replica of Shard, or, when there is no such shard, the primary of a new one. Released: only if Node is a replica of another
+	// shard, whose revision is still Expect, and that of Shard still Revision.
 	OpMember Op = 6
 	// OpForget takes Node out of its shard.
 	OpForget Op = 7

@@ -36,7 +36,8 @@ func openCluster(conf *config.Config, log *slog.Logger) (*cluster.Cluster, error
 	conf.OnChange([]string{"cluster-node-timeout", "cluster-require-full-coverage", "cluster-allow-reads-when-down",
 		"cluster-announce-ip", "cluster-announce-hostname", "cluster-announce-port", "cluster-announce-bus-port",
 		"cluster-preferred-endpoint-type", "cluster-replica-no-failover", "cluster-replica-validity-factor",
-		"replica-priority", "repl-ping-replica-period", "replication-acks", "replication-acks-timeout", "appendfsync"}, func() error { return c.Configure(clusterSettings(conf)) })
+		"replica-priority", "repl-ping-replica-period", "replication-acks", "replication-acks-timeout", "appendfsync",
+		"cluster-allow-replica-migration", "cluster-migration-barrier"}, func() error { return c.Configure(clusterSettings(conf)) })
 	return c, nil
 }
 
@@ -81,6 +82,8 @@ func clusterSettings(conf *config.Config) cluster.Settings {
 		AnnounceBusPort:     conf.ClusterAnnounceBusPort(),
 		ReplicaPriority:     uint64(conf.ReplicaPriority()),
 		PingPeriod:          conf.ReplPingPeriod(),
+		ReplicaMigration:    conf.ClusterAllowReplicaMigration(),
+		MigrationBarrier:    conf.ClusterMigrationBarrier(),
 		ReplicationAcks:     conf.ReplicationAcks(),
 		AcksTimeout:         conf.ReplicationAcksTimeout(),
 		SyncsAlways:         conf.AppendFsync() == "always",

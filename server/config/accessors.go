@@ -93,6 +93,8 @@ var (
 	readsWhenDown       = boolOf("cluster-allow-reads-when-down")
 	noFailover          = boolOf("cluster-replica-no-failover")
 	validityFactor      = intOf("cluster-replica-validity-factor")
+	replicaMigration    = boolOf("cluster-allow-replica-migration")
+	migrationBarrier    = intOf("cluster-migration-barrier")
 	busSecret           = textOf("cluster-bus-secret")
 	busPlaintext        = boolOf("cluster-bus-plaintext")
 
@@ -310,6 +312,12 @@ func (c *Config) ClusterRequireFullCoverage() bool { return requireFullCoverage.
 
 // ClusterAllowReadsWhenDown serves reads while the cluster is down.
 func (c *Config) ClusterAllowReadsWhenDown() bool { return readsWhenDown.of(c) }
+
+// ClusterAllowReplicaMigration lets the node, as a replica, move to a primary that has none.
+func (c *Config) ClusterAllowReplicaMigration() bool { return replicaMigration.of(c) }
+
+// ClusterMigrationBarrier is how many replicas its primary keeps at least.
+func (c *Config) ClusterMigrationBarrier() int { return int(migrationBarrier.of(c)) }
 
 // ClusterReplicaNoFailover keeps the node from becoming a primary by itself.
 func (c *Config) ClusterReplicaNoFailover() bool { return noFailover.of(c) }
