@@ -4,6 +4,7 @@
 //	go run ./bench/compare -always         # the same for SET with appendfsync always
 //	go run ./bench/compare -mode memory    # Cairn with data larger than its memory (needs root: a memory cgroup)
 //	go run ./bench/compare -mode startup   # time to the first GET, after a clean stop and after SIGKILL
+//	go run ./bench/compare -mode migrate   # 100 slots moved, without and with clients, beside redis-cli --cluster reshard
 //
 // Tables go to the standard output, progress to the standard error.
 package main
@@ -46,7 +47,7 @@ type options struct {
 func main() {
 	var o options
 	var limit time.Duration
-	flag.StringVar(&o.mode, "mode", "compare", "compare, memory or startup")
+	flag.StringVar(&o.mode, "mode", "compare", "compare, memory, startup or migrate")
 	flag.StringVar(&o.dir, "dir", "", "folder for the data, removed afterwards (default: a temporary one)")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, of which medians are shown")
 	flag.IntVar(&o.requests, "requests", 200_000, "requests of a run at pipeline 1; four times as many when pipelined")
@@ -93,6 +94,8 @@ func run(ctx context.Context, o options) error {
 		return largerThanMemory(ctx, o, binary)
 	case "startup":
 		return startup(ctx, o, binary)
+	case "migrate":
+		return migrateSlots(ctx, o, binary)
 	}
 	return errors.New("unknown mode " + o.mode)
 }

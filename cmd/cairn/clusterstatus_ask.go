@@ -21,6 +21,8 @@ type nodeAnswer struct {
 	// fields are those of CLUSTER INFO and INFO replication.
 	fields map[string]string
 	keys   int64 // -1 when not known
+	// moves are its present exports of slots.
+	moves []map[string]string
 }
 
 // nodeLine is a line of CLUSTER NODES.
@@ -119,7 +121,7 @@ func (a *statusAsker) ask(ctx context.Context, answer *nodeAnswer) error {
 			return err
 		}
 	}
-	for _, command := range [][]string{{"CLUSTER", "NODES"}, {"CLUSTER", "INFO"}, {"INFO", "replication"}, {"DBSIZE"}} {
+	for _, command := range [][]string{{"CLUSTER", "NODES"}, {"CLUSTER", "INFO"}, {"INFO", "replication"}, {"DBSIZE"}, {"CLUSTER", "GETSLOTMIGRATIONS"}} {
 		if err := conn.Send(command...); err != nil {
 			return err
 		}
@@ -133,7 +135,7 @@ func (a *statusAsker) ask(ctx context.Context, answer *nodeAnswer) error {
 // read takes the replies. Only CLUSTER NODES and CLUSTER INFO are always answered: a node that gets a full sync may
 // refuse the others.
 func (answer *nodeAnswer) read(conn *wire.Conn) error {
-	var replies [4]wire.Value
+	var replies [5]wire.Value
 	for i := range replies {
 		v, err := conn.Receive()
 		if err != nil {
@@ -156,6 +158,11 @@ func (answer *nodeAnswer) read(conn *wire.Conn) error {
 	}
 	if !replies[3].IsError() {
 		answer.keys = replies[3].Int()
+	}
+	for _, m := range migrationsOf(replies[4]) {
+		if s := m["state"]; m["operation"] == "EXPORT" && s != "success" && s != "failed" && s != "cancelled" {
+			answer.moves = append(answer.moves, m)
+		}
 	}
 	return nil
 }

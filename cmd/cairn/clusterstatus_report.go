@@ -56,8 +56,18 @@ type shardReport struct {
 	Primary  nodeReport   `json:"primary"`
 	Replicas []nodeReport `json:"replicas"`
 	Open     []openSlot   `json:"open_slots"`
+	Moves    []moveReport `json:"migrations,omitempty"`
 
 	first int
+}
+
+// moveReport is a migration of slots that is under way.
+type moveReport struct {
+	Slots     string `json:"slots"`
+	To        string `json:"to"` // an address, or the ID
+	State     string `json:"state"`
+	Remaining int64  `json:"remaining_bytes"`
+	Message   string `json:"message,omitempty"`
 }
 
 type openSlot struct {
@@ -282,6 +292,16 @@ func (a *assessment) checkShards() {
 	}
 }
 
+// addressOf is a node's address, or its ID if that is not known.
+func (a *assessment) addressOf(id string) string {
+	for _, n := range a.base.nodes {
+		if n.id == id && n.addr != "" {
+			return n.addr
+		}
+	}
+	return id
+}
+
 func compareNodes(x, y nodeReport) int {
 	return cmp.Or(strings.Compare(x.Address, y.Address), strings.Compare(x.ID, y.ID))
 }
@@ -307,6 +327,11 @@ func (a *assessment) shard(primary nodeLine, placed map[string]bool) shardReport
 		return s
 	}
 	s.Open = append(s.Open, answer.self().open...)
+	for _, m := range answer.moves {
+		s.Moves = append(s.Moves, moveReport{
+			Slots: m["slot_ranges"], To: a.addressOf(m["target_node"]), State: m["state"], Remaining: max(0, number(m["remaining_repl_size"])), Message: m["message"],
+		})
+	}
 	if answer.keys >= 0 {
 		s.Keys = &answer.keys
 		a.Keys += answer.keys

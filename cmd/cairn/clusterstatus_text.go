@@ -99,6 +99,13 @@ func (l layout) shard(b *strings.Builder, s shardReport) {
 		}
 		fmt.Fprintf(b, "  slot %d %s %s %s\n", o.Slot, o.State, preposition, o.NodeID)
 	}
+	for _, m := range s.Moves {
+		fmt.Fprintf(b, "  slots %s move to %s: %s, %s left", m.Slots, m.To, m.State, bytesText(m.Remaining))
+		if m.Message != "" {
+			b.WriteString(" (" + m.Message + ")")
+		}
+		b.WriteByte('\n')
+	}
 }
 
 func (l layout) node(b *strings.Builder, n nodeReport) {
