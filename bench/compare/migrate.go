@@ -37,6 +37,9 @@ func migrateSlots(ctx context.Context, o options, binary string) error {
 	if err != nil {
 		return err
 	}
+	if err := awaitGroup(ctx, nodes[0]); err != nil {
+		return err
+	}
 	tags := slotTags(movedSlots)
 	if err := loadSlots(ctx, nodes[0], o, tags, o.keys); err != nil {
 		return err
@@ -84,6 +87,18 @@ func pair(o options, describe func(dir string) testnode.Options, name string) (n
 		}
 	}
 	return nodes, testnode.FormCluster(nodes, time.Minute)
+}
+
+// awaitGroup waits until there is a group that grants slots.
+func awaitGroup(ctx context.Context, n *testnode.Node) error {
+	for ctx.Err() == nil {
+		f, err := n.Info("cluster")
+		if err != nil || f["cluster_group_leader"] != "" {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return ctx.Err()
 }
 
 func kill(nodes []*testnode.Node) {

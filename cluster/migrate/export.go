@@ -48,7 +48,7 @@ func (m *Manager) export(j *job) {
 		return
 	}
 	began := time.Now()
-	m.log.Info("slot migration: begins", "name", j.name, "slots", rangesText(j.slots), "target", j.target)
+	m.notice("slot migration: begins", "name", j.name, "slots", rangesText(j.slots), "target", j.target)
 	m.estimate(j, j.slots)
 	for _, group := range split(j.slots, groupSlots) {
 		if end := m.exportGroup(j, group); end != Success {
@@ -60,7 +60,7 @@ func (m *Manager) export(j *job) {
 	}
 	j.remaining.Store(0)
 	j.set(Success, "")
-	m.log.Info("slot migration: done", "name", j.name, "slots", rangesText(j.slots), "target", j.target, "bytes", j.sent.Load(), "took", time.Since(began).Round(time.Millisecond))
+	m.notice("slot migration: done", "name", j.name, "slots", rangesText(j.slots), "target", j.target, "bytes", j.sent.Load(), "took", time.Since(began).Round(time.Millisecond))
 }
 
 // estimate is about how many bytes the slots have.
@@ -104,7 +104,8 @@ type exportRun struct {
 	marks uint64
 
 	letGo func()
-	held  time.Time
+	// held is when commands began to wait, ready when the target had all, granted when the group had answered.
+	held, ready, granted time.Time
 	noted bool
 	plan  Plan
 	table uint64
@@ -142,7 +143,7 @@ func (m *Manager) exportGroup(j *job, group *slotmap.Set) State {
 		m.log.Warn("slot migration: failed", "name", j.name, "slots", rangesText(group), "target", j.target, "err", r.why)
 	case Cancelled:
 		j.set(Cancelled, "")
-		m.log.Info("slot migration: cancelled", "name", j.name, "slots", rangesText(group))
+		m.notice("slot migration: cancelled", "name", j.name, "slots", rangesText(group))
 	}
 	return r.x.state
 }
@@ -418,6 +419,7 @@ func (r *exportRun) drain() error {
 	if err != nil && (errors.Is(context.Cause(ctx), errSlow) || errors.Is(err, errNoAnswer)) && r.ctx.Err() == nil {
 		return errSlow
 	}
+	r.ready = time.Now()
 	return err
 }
 
@@ -427,7 +429,7 @@ func (r *exportRun) propose() error {
 	defer cancel()
 	version, err := r.plan(ctx)
 	if err == nil {
-		r.table = version
+		r.table, r.granted = version, time.Now()
 		return nil
 	}
 	if !errors.Is(err, ErrDenied) {
@@ -446,7 +448,8 @@ func (r *exportRun) conclude() error {
 		p := &r.m.mu.pauses
 		p.Groups, p.Last, p.Most = p.Groups+1, paused, max(p.Most, paused)
 	})
-	r.m.log.Info("slot migration: handed over", "name", r.j.name, "slots", rangesText(r.group), "target", r.j.target, "paused", paused.Round(10*time.Microsecond))
+	r.m.log.Info("slot migration: handed over", "name", r.j.name, "slots", rangesText(r.group), "target", r.j.target, "paused", paused.Round(10*time.Microsecond),
+		"drained", r.ready.Sub(r.held).Round(10*time.Microsecond), "granted", r.granted.Sub(r.ready).Round(10*time.Microsecond))
 	_, err := r.link.wait(r.m.ctx, establishTimeout, frameEnded, 0)
 	return err
 }

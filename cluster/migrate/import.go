@@ -211,16 +211,20 @@ func (r *importRun) answer(t task, payload []byte) error {
 
 // granted serves the slots.
 func (r *importRun) granted(version uint64) error {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(r.m.ctx, endPatience)
 	defer cancel()
 	if err := r.m.o.Cluster.AwaitVersion(ctx, version); err != nil {
 		return err
 	}
+	heard := time.Since(began)
 	mine := r.m.o.Cluster.Mine(r.o.group)
 	if err := r.m.endOrDrop(r.store, r.o.group, mine); err != nil {
 		return err
 	}
 	r.release()
+	r.m.log.Info("slot migration: slots are served here", "name", r.o.name, "slots", rangesText(mine), "source", r.from,
+		"heard", heard.Round(10*time.Microsecond), "after", time.Since(began).Round(10*time.Microsecond))
 	reached("import:ended")
 	if err := r.m.o.WaitHeld(ctx, r.store.End()); err != nil {
 		r.m.log.Warn("slot migration: a granted slot's data may not be on the replicas yet", "err", err)
@@ -245,7 +249,7 @@ func (r *importRun) finish(end State, why string) {
 		if int(r.j.moved.Load()) < r.j.slots.Len() {
 			return
 		}
-		r.m.log.Info("slot migration: slots have come", "name", r.j.name, "slots", rangesText(r.j.slots), "source", r.from)
+		r.m.notice("slot migration: slots have come", "name", r.j.name, "slots", rangesText(r.j.slots), "source", r.from)
 	}
 	r.j.set(end, why)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairndb/cairn/cluster/slotmap"
 	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/server/config"
 )
 
 // Cluster is what the moves need of the cluster.
@@ -239,6 +240,11 @@ func (m *Manager) Moving(slot uint16) bool {
 	return m.mu.exporting.Has(slot) || m.mu.importing.Has(slot)
 }
 
+// notice logs what an operator should see.
+func (m *Manager) notice(msg string, args ...any) {
+	m.log.Log(m.ctx, config.LevelNotice, msg, args...)
+}
+
 // update changes what the manager knows, under its lock.
 func (m *Manager) update(fn func()) {
 	m.mu.Lock()
@@ -294,13 +300,13 @@ func (m *Manager) resume(set *slotmap.Set, letGo func()) {
 	}
 	letGo()
 	if gone := without(set, mine); gone.Len() > 0 {
-		m.log.Info("slot migration: slots had moved before this node was stopped", "slots", rangesText(gone))
+		m.notice("slot migration: slots had moved before this node was stopped", "slots", rangesText(gone))
 		m.drop(gone)
 	}
 	if mine.Len() == 0 {
 		return
 	}
-	m.log.Info("slot migration: cancelled by this node's stop", "slots", rangesText(mine))
+	m.notice("slot migration: cancelled by this node's stop", "slots", rangesText(mine))
 	if err := m.note(mine, false); err != nil {
 		m.log.Warn("slot migration: the note about slots that have stayed is still there", "err", err)
 	}
@@ -363,7 +369,7 @@ func (m *Manager) adopt(store *engine.Store, left *slotmap.Set) {
 		m.log.Warn("slot migration: an import that was left behind", "slots", rangesText(left), "err", err)
 		return
 	}
-	m.log.Info("slot migration: ended an import that was left behind", "granted", rangesText(mine), "dropped", rangesText(without(left, mine)))
+	m.notice("slot migration: ended an import that was left behind", "granted", rangesText(mine), "dropped", rangesText(without(left, mine)))
 }
 
 // endOrDrop makes visible what has been granted, and drops the rest.
