@@ -55,6 +55,7 @@ type Cluster struct {
 	started                 time.Time
 	withdrawn               atomic.Bool
 	doubtful                atomic.Bool
+	ruled                   ruled
 
 	mu struct {
 		sync.Mutex

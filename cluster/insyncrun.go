@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/cairndb/cairn/cluster/epoch"
@@ -49,7 +50,7 @@ func (c *Cluster) stepInSync(m *inSync) {
 	switch {
 	case shard == nil:
 		if c.grants() == nil { // before there is a group everybody counts
-			rep.SetAckRule(replication.Rule{})
+			c.unruled(rep)
 		}
 		return
 	case !c.leading.Load():
@@ -76,10 +77,33 @@ func (c *Cluster) stepInSync(m *inSync) {
 		}
 		r.Wait = append(r.Wait, name)
 	}
-	rep.SetAckRule(r)
+	c.rule(rep, shard.Epoch, r)
 	if ask != nil {
 		c.askInSync(m, ask)
 	}
+}
+
+// ruled is the epoch of the newest rule, so that one that was made for an earlier term is not put in force late.
+type ruled struct {
+	sync.Mutex
+	epoch uint64
+}
+
+func (c *Cluster) rule(rep Replicator, epoch uint64, r replication.Rule) {
+	c.ruled.Lock()
+	defer c.ruled.Unlock()
+	if epoch >= c.ruled.epoch {
+		c.ruled.epoch = epoch
+		rep.SetAckRule(r)
+	}
+}
+
+// unruled lets every replica count, as long as there is no group.
+func (c *Cluster) unruled(rep Replicator) {
+	c.ruled.Lock()
+	defer c.ruled.Unlock()
+	c.ruled.epoch = 0 // those of another group mean nothing
+	rep.SetAckRule(replication.Rule{})
 }
 
 func (c *Cluster) inSyncGoals() (*epoch.Shard, inSyncGoals) {

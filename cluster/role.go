@@ -181,7 +181,7 @@ func (c *Cluster) lead(r *roleState, rep Replicator, want part) bool {
 		return false
 	}
 	if c.grants() != nil {
-		rep.SetAckRule(replication.Rule{Bound: true}) // nothing is acknowledged before it is known who is in sync
+		c.rule(rep, want.epoch, replication.Rule{Bound: true}) // nothing is acknowledged before it is known who is in sync
 	}
 	err := rep.NoOne()
 	if err == nil {

@@ -214,6 +214,29 @@ func TestMigrateToSilence(t *testing.T) {
 	}
 }
 
+// TestMigrateEndsWithReign: a write that waits for MIGRATE is answered when the node becomes a replica, long before MIGRATE's time is over.
+func TestMigrateEndsWithReign(t *testing.T) {
+	t.Parallel()
+	s := start(t, setup{args: []string{"--worker-threads", "4"}})
+	host, port, asked := silent(t)
+	admin, writer, other := s.dial(), s.dial(), s.dial()
+	writer.Timeout = 20 * time.Second
+	answer(t, other, "SET", "k", "1")
+	if err := errors.Join(admin.Send("MIGRATE", host, port, "k", "0", "60000"), admin.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	if err := errors.Join(writer.Send("INCR", "k"), writer.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	if got := answer(t, other, "REPLICAOF", "127.0.0.1", "1"); got != "+OK" {
+		t.Fatal(got)
+	}
+	if v, err := writer.Receive(); err != nil || !strings.HasPrefix(v.Text, "READONLY ") {
+		t.Errorf("the write that waited: %v %v", v, err)
+	}
+}
+
 // TestMigrateForms compares MIGRATE's replies, and what it leaves on both sides, with Redis's.
 func TestMigrateForms(t *testing.T) {
 	t.Parallel()

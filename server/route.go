@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"strconv"
 	"strings"
 
@@ -131,10 +132,26 @@ func (x *executor) claimed(c *conn, n *need) <-chan struct{} {
 			continue
 		}
 		if here, _ := x.present(c, n.keys[i:i+1]); n.write || here == 0 {
-			return wait
+			return untilReplaced(wait, x.node.Replication.Reign())
 		}
 	}
 	return nil
+}
+
+// untilReplaced ends a wait also when the node takes no more writes: who waits is then sent on to who does, and not held until MIGRATE times out.
+func untilReplaced(wait <-chan struct{}, reign context.Context) <-chan struct{} {
+	if reign.Err() != nil {
+		return wait
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-wait:
+		case <-reign.Done():
+		}
+	}()
+	return ended
 }
 
 // routeView is the part of routing that needs no look at the keys' records.
