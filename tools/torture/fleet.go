@@ -38,6 +38,9 @@ type fleetOptions struct {
 	tell              func(format string, args ...any)
 }
 
+// forming bounds each step until the cluster stands.
+const forming = 2 * time.Minute
+
 // nodesOnDisks is how many nodes get a small file system of their own.
 const nodesOnDisks = 2
 
@@ -62,7 +65,7 @@ func newFleet(ctx context.Context, o fleetOptions) (_ *fleet, err error) {
 		}
 	}
 	f.publish()
-	if err := testnode.FormCluster(f.nodes[:o.shards], time.Minute); err != nil {
+	if err := testnode.FormCluster(f.nodes[:o.shards], forming); err != nil {
 		return nil, err
 	}
 	return f, f.replicate(ctx)
@@ -107,7 +110,7 @@ func (f *fleet) replicate(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := testnode.WaitClusterOK(f.nodes, time.Minute); err != nil {
+	if err := testnode.WaitClusterOK(f.nodes, forming); err != nil {
 		return err
 	}
 	for i, n := range f.nodes[f.shards:] {
@@ -115,14 +118,14 @@ func (f *fleet) replicate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := until(ctx, time.Minute, func() error {
+		if err := until(ctx, forming, func() error {
 			_, err := f.ask(n, "CLUSTER", "REPLICATE", id.Text)
 			return err
 		}); err != nil {
 			return err
 		}
 	}
-	return until(ctx, time.Minute, func() error { return f.healthy(true) })
+	return until(ctx, forming, func() error { return f.healthy(true) })
 }
 
 // until repeats fn until it succeeds, or too much time has passed.
