@@ -2,10 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // disk is a small file system of its own (tmpfs) for one node's folder, which can be filled.
@@ -17,10 +19,11 @@ func newDisk(dir string) (*disk, error) {
 	if os.Getuid() != 0 {
 		return nil, errors.New("not root")
 	}
+	unmountStale()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", diskSize, "cairn-torture", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", diskSize, fmt.Sprint(namespacePrefix, os.Getpid(), "-"), dir).CombinedOutput(); err != nil {
 		return nil, errors.Join(err, errors.New(string(out)))
 	}
 	return &disk{dir: dir}, nil
@@ -48,7 +51,35 @@ func (d *disk) empty() error {
 	return nil
 }
 
-func (d *disk) close() { _ = exec.Command("umount", "-l", d.dir).Run() }
+// close removes the file system; what it holds goes to the folder beneath if it is to be kept.
+func (d *disk) close(keep bool) error {
+	if err := d.empty(); err != nil {
+		return err
+	}
+	kept := d.dir + ".kept"
+	if keep {
+		if err := os.CopyFS(kept, os.DirFS(d.dir)); err != nil {
+			return err // it stays mounted
+		}
+	}
+	if err := exec.Command("umount", "-l", d.dir).Run(); err != nil || !keep {
+		return err
+	}
+	if err := os.Remove(d.dir); err != nil {
+		return err
+	}
+	return os.Rename(kept, d.dir)
+}
+
+// unmountStale removes the file systems of runs that were killed.
+func unmountStale() {
+	mounts, _ := os.ReadFile("/proc/mounts")
+	for line := range strings.Lines(string(mounts)) {
+		if words := strings.Fields(line); len(words) > 1 && stale(words[0]) {
+			_ = exec.Command("umount", "-l", words[1]).Run()
+		}
+	}
+}
 
 type zeroes struct{}
 

@@ -386,7 +386,7 @@ func (f *fleet) renumber(i int) error {
 	return nil
 }
 
-// close ends all processes; the folders of the small file systems stay mounted when they are to be kept.
+// close ends all processes. What the small file systems hold is kept if it is wanted.
 func (f *fleet) close(keep bool) {
 	for _, n := range f.nodes {
 		n.Kill()
@@ -395,10 +395,7 @@ func (f *fleet) close(keep bool) {
 		f.network.close()
 	}
 	for _, d := range f.disks {
-		_ = d.empty()
-		if !keep {
-			d.close()
-		}
+		_ = d.close(keep)
 	}
 }
 

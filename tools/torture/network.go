@@ -21,7 +21,7 @@ type network struct {
 	nodes  int
 }
 
-// namespacePrefix is what all namespaces of this program begin with.
+// namespacePrefix is what all namespaces and small file systems of this program begin with; its process's ID follows.
 const namespacePrefix = "cairntorture"
 
 // newNetwork fails where namespaces can't be made: not as root, or without ip(8).
@@ -116,13 +116,27 @@ func removeStale() {
 		return
 	}
 	for _, e := range names {
-		rest, ours := strings.CutPrefix(e.Name(), namespacePrefix)
-		pid, _, _ := strings.Cut(rest, "-")
-		if _, err := os.Stat("/proc/" + pid); ours && errors.Is(err, os.ErrNotExist) {
+		if stale(e.Name()) {
 			_ = ip("netns", "del", e.Name())
-			_ = ip("link", "del", "ct"+pid)
+			_ = ip("link", "del", "ct"+processOf(e.Name()))
 		}
 	}
+}
+
+// stale says whether a name is of this program, and its process is gone.
+func stale(name string) bool {
+	pid := processOf(name)
+	_, err := os.Stat("/proc/" + pid)
+	return pid != "" && errors.Is(err, os.ErrNotExist)
+}
+
+func processOf(name string) string {
+	rest, ours := strings.CutPrefix(name, namespacePrefix)
+	if !ours {
+		return ""
+	}
+	pid, _, _ := strings.Cut(rest, "-")
+	return pid
 }
 
 func ip(args ...string) error {
