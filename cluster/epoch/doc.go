@@ -60,6 +60,8 @@
 //
 // The leader replaces a primary that gossip calls dead. A majority of voters has to agree, each when its promise to the old primary has ended, and
 // then makes no new one for L; members of the shard are asked for the end of their logs and promise to refuse the old
-// primary; the best log is granted, with acknowledgements by replicas only one that is in sync. Exclusion does not hang on any
+// primary; the best log is granted, with acknowledgements by replicas only one that is in sync
+// (or, by an operator's word, any). A node that may have lost the end of its log to a power failure says so: it is granted only when nobody who is sure has everything
+// can be, and all have answered; such a primary holds no lease before it is granted anew. Exclusion does not hang on any
 // of that: it is what spares a live primary, and acknowledged writes. A killed primary is replaced L after its last renewal, and a little.
 package epoch
