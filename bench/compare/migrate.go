@@ -49,6 +49,10 @@ func migrateSlots(ctx context.Context, o options, binary string) error {
 	if err != nil {
 		return err
 	}
+	quiet, err := controlTraffic(ctx, nodes, tags, o)
+	if err != nil {
+		return err
+	}
 	traffic := startTraffic(ctx, nodes, tags, o)
 	progress("moving them back under %d clients", o.clients)
 	busy, err := moveAll(ctx, nodes[1], nodes[0])
@@ -69,8 +73,8 @@ func migrateSlots(ctx context.Context, o options, binary string) error {
 	fmt.Printf("| CLUSTER MIGRATESLOTS | %.0f |\n", rate(o.keys, alone))
 	fmt.Printf("| with %d clients (%.0f operations/s, %d failed) | %.0f |\n", o.clients, rate(ops, busy), failed, rate(o.keys, busy))
 	fmt.Printf("| redis-cli --cluster reshard, %d keys | %.0f |\n", o.keys/reshardPart, redis)
-	fmt.Printf("\nLongest wait of a client by slot: median %v, p99 %v, longest %v. Commands were held back for %s µs.\n",
-		percentile(pauses, 50), percentile(pauses, 99), percentile(pauses, 100), pause["cluster_slot_migration_max_pause_usec"])
+	fmt.Printf("\nLongest wait of a client by slot: median %v, p99 %v, longest %v; in %v without a move: median %v, p99 %v. Commands were held back for %s µs.\n",
+		percentile(pauses, 50), percentile(pauses, 99), percentile(pauses, 100), controlTime, percentile(quiet, 50), percentile(quiet, 99), pause["cluster_slot_migration_max_pause_usec"])
 	return nil
 }
 
@@ -180,6 +184,20 @@ func startTraffic(ctx context.Context, nodes []*testnode.Node, tags []string, o 
 		t.wg.Go(func() { t.client(ctx, nodes, tags, o) })
 	}
 	return t
+}
+
+// controlTime is for how long the clients run without a move, for comparison; it also leaves the source time to drop what it gave away.
+const controlTime = 5 * time.Second
+
+func controlTraffic(ctx context.Context, nodes []*testnode.Node, tags []string, o options) ([]time.Duration, error) {
+	progress("%d clients without a move", o.clients)
+	t := startTraffic(ctx, nodes, tags, o)
+	select {
+	case <-time.After(controlTime):
+	case <-ctx.Done():
+	}
+	waits, _, _ := t.end()
+	return waits, ctx.Err()
 }
 
 func (t *traffic) client(ctx context.Context, nodes []*testnode.Node, tags []string, o options) {
