@@ -60,11 +60,12 @@ func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, to
 	}
 	byPair := map[[2]*shardLoad]*slotMove{}
 	for _, from := range shards {
-		heaviest := slices.Clone(from.slots)
-		slices.SortStableFunc(heaviest, func(a, b int) int { return cmp.Compare(weight(b), weight(a)) })
-		for _, slot := range heaviest {
-			to := slices.MinFunc(shards, func(a, b *shardLoad) int { return cmp.Compare(have[a], have[b]) })
+		var to *shardLoad
+		for _, slot := range from.slots { // in order, and to one shard as long as it has room: few ranges come of it
 			w := weight(slot)
+			if to == nil || have[to]+w > mean+w/2 {
+				to = slices.MinFunc(shards, func(a, b *shardLoad) int { return cmp.Compare(have[a], have[b]) })
+			}
 			if have[from] <= mean || to == from {
 				break
 			}
