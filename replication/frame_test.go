@@ -161,7 +161,7 @@ func TestHostilePeers(t *testing.T) {
 	t.Parallel()
 	a := newNode(t, "a")
 	a.put(0, 100, 10)
-	hello := "1 x 1  s2 0 0 0 "
+	hello := "2 x 1  s2 0 0 0 "
 	for _, after := range []string{
 		"garbage that is no frame at all, but long enough for a header",
 		string(appendFrame(nil, frameLog, 0, false, []byte("a replica sends no log"))),
@@ -185,7 +185,7 @@ func TestHostilePeers(t *testing.T) {
 			t.Errorf("%q: no error", after)
 		}
 	}
-	for _, line := range []string{"", "2 x 1  s2 0 0 0 ", "1  1  s2 0 0 0 ", "1 x -1  s2 0 0 0 ", "1 x 1  s2 0 0 0 zz:1"} {
+	for _, line := range []string{"", "1 x 1  s2 0 0 0 ", "2  1  s2 0 0 0 ", "2 x -1  s2 0 0 0 ", "2 x 1  s2 0 0 0 zz:1"} {
 		ours, theirs := net.Pipe()
 		go func() { _ = a.m.HandleSync(theirs, bytes.Split([]byte(line), []byte(" "))) }()
 		reply, err := io.ReadAll(ours)
