@@ -106,9 +106,9 @@ type exportRun struct {
 	letGo func()
 	// held is when commands began to wait, ready when the target had all, granted when the group had answered.
 	held, ready, granted time.Time
-	noted bool
-	plan  Plan
-	table uint64
+	noted                bool
+	plan                 Plan
+	table                uint64
 }
 
 // exportGroup moves one group, and returns the state in which that ended; Granting or the like when the manager was closed.
