@@ -9,5 +9,8 @@
 // they are. A source that starts does so for the slots of which it has noted that they may leave, before it serves them; a target before it drops
 // what it had said that it holds.
 //
+// A node that stops being a primary ends its part in every move, on both sides. What it had imported is in its shard's log: the new primary ends or
+// drops that as it would after a crash.
+//
 // Two state machines without clocks, goroutines and sockets decide what is done: source.go and target.go.
 package migrate

@@ -50,13 +50,15 @@ func (m *Manager) export(j *job) {
 	began := time.Now()
 	m.notice("slot migration: begins", "name", j.name, "slots", rangesText(j.slots), "target", j.target)
 	m.estimate(j, j.slots)
+	left := j.slots
 	for _, group := range split(j.slots, groupSlots) {
-		if end := m.exportGroup(j, group); end != Success {
+		if end := m.exportGroup(j, group, left); end != Success {
 			return
 		}
 		j.moved.Add(int64(group.Len()))
 		m.update(func() { minus(&m.mu.exporting, group) })
-		m.estimate(j, without(j.slots, group))
+		left = without(left, group)
+		m.estimate(j, left)
 	}
 	j.remaining.Store(0)
 	j.set(Success, "")
@@ -90,6 +92,7 @@ type exportRun struct {
 	m     *Manager
 	j     *job
 	group *slotmap.Set
+	left  *slotmap.Set // the job's that have not been moved yet, the group's included
 	x     export
 
 	ctx   context.Context // ends when the job is cancelled, or can't be done any more
@@ -112,9 +115,11 @@ type exportRun struct {
 }
 
 // exportGroup moves one group, and returns the state in which that ended; Granting or the like when the manager was closed.
-func (m *Manager) exportGroup(j *job, group *slotmap.Set) State {
-	r := &exportRun{m: m, j: j, group: group}
-	r.ctx, r.end = context.WithCancelCause(m.ctx)
+func (m *Manager) exportGroup(j *job, group, left *slotmap.Set) State {
+	r := &exportRun{m: m, j: j, group: group, left: left}
+	term, endTerm := m.term()
+	defer endTerm()
+	r.ctx, r.end = context.WithCancelCause(term)
 	defer r.end(nil)
 	defer context.AfterFunc(j.ctx, func() { r.end(context.Cause(j.ctx)) })()
 	stop := make(chan struct{})
@@ -286,7 +291,7 @@ func (r *exportRun) closeLink() {
 }
 
 func (r *exportRun) establish() error {
-	o := opening{name: r.j.name, group: r.group, all: r.j.slots}
+	o := opening{name: r.j.name, group: r.group, all: r.left}
 	if err := r.link.send(frameBegin, o.encode()); err != nil {
 		return err
 	}

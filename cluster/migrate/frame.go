@@ -22,7 +22,7 @@ import (
 //	length(4, big endian) kind(1) flags(1) payload
 //
 //	source → target                                   target → source
-//	B  name(20) format(1) ranges of the group, of the job   a  accepted
+//	B  name(20) format(1) ranges of the group, of all left     a  accepted
 //	                                                  r  why not: again(1) text
 //	D  a batch of the engine's, s2 if flags say so    p  bytes of batches imported so far(8)
 //	M  number(8): answer when you have everything     m  number(8)
@@ -190,7 +190,7 @@ func parseNumber(b []byte) (uint64, bool) {
 // opening is what a source says first.
 type opening struct {
 	name slotmap.NodeID
-	// group is what moves now, all that of the whole job.
+	// group is what moves now, all that and what is to come of the job.
 	group, all *slotmap.Set
 }
 

@@ -27,7 +27,8 @@ type importRun struct {
 	x    intake
 	j    *job
 	o    *opening
-	ctx  context.Context
+	ctx  context.Context // of the link
+	term context.Context // of this node as a primary
 
 	store *engine.Store
 	off   engine.Offset // of the last record
@@ -49,6 +50,9 @@ func (m *Manager) Serve(from slotmap.NodeID, conn net.Conn) {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	r := &importRun{m: m, from: from, l: newLink(conn), ctx: ctx}
+	var endTerm context.CancelFunc
+	r.term, endTerm = m.term()
+	defer endTerm()
 	err := r.run()
 	cancel()
 	r.after(err)
@@ -132,6 +136,7 @@ func (r *importRun) begin(payload []byte) error {
 		_, _ = r.l.write(frameRefuse, []byte{again}, []byte(cut(err.Error())))
 		return err
 	}
+	context.AfterFunc(r.term, func() { _ = r.l.conn.Close() })
 	r.m.wg.Go(func() { keepAlive(r.ctx, r.l, frameAlive) })
 	_, err = r.l.write(frameAccept)
 	return err
@@ -141,6 +146,9 @@ func (r *importRun) accept(o *opening) error {
 	m := r.m
 	if err := m.o.Cluster.MayImport(o.group, r.from); err != nil {
 		return err
+	}
+	if r.term.Err() != nil {
+		return fmt.Errorf("%w: this node has become a primary just now", ErrNotNow)
 	}
 	if err := r.enlist(o); err != nil {
 		return err
@@ -183,7 +191,7 @@ func (r *importRun) enlist(o *opening) error {
 }
 
 func (r *importRun) batch(b []byte) error {
-	off, err := r.store.Import(r.ctx, engine.SlotBatch(b))
+	off, err := r.store.Import(r.term, engine.SlotBatch(b))
 	if err != nil {
 		return err
 	}
@@ -201,7 +209,7 @@ func (r *importRun) answer(t task, payload []byte) error {
 		r.release()
 		r.letGo = r.m.Holds.add(r.o.group)
 	}
-	if err := r.m.o.WaitHeld(r.ctx, r.off); err != nil {
+	if err := r.m.o.WaitHeld(r.term, r.off); err != nil {
 		return err
 	}
 	reached("import:answered")
@@ -212,7 +220,7 @@ func (r *importRun) answer(t task, payload []byte) error {
 // granted serves the slots.
 func (r *importRun) granted(version uint64) error {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(r.m.ctx, endPatience)
+	ctx, cancel := context.WithTimeout(r.term, endPatience)
 	defer cancel()
 	if err := r.m.o.Cluster.AwaitVersion(ctx, version); err != nil {
 		return err
@@ -260,7 +268,8 @@ func (r *importRun) drop() error {
 	return err
 }
 
-// after settles what the end of the link has left open.
+// after settles what the end of the link has left open. When this node is no primary any more that is for the one that has taken its place: what has
+// come is in the log, so its janitor finds it.
 func (r *importRun) after(err error) {
 	if r.j == nil {
 		return
@@ -274,8 +283,8 @@ func (r *importRun) after(err error) {
 	if t == taskSettle {
 		t = r.settle()
 	}
-	if t == taskDrop {
-		if err := r.drop(); err != nil && r.m.ctx.Err() == nil {
+	if t == taskDrop && r.term.Err() == nil {
+		if err := r.drop(); err != nil {
 			r.m.log.Warn("slot migration: what had come is not dropped yet", "slots", rangesText(r.o.group), "err", err)
 		}
 	}
@@ -286,6 +295,9 @@ func (r *importRun) after(err error) {
 	if err != nil {
 		why = err.Error()
 	}
+	if r.term.Err() != nil {
+		why = context.Cause(r.term).Error()
+	}
 	r.finish(Failed, why)
 }
 
@@ -293,13 +305,13 @@ func (r *importRun) after(err error) {
 func (r *importRun) settle() task {
 	deadline := time.Now().Add(grantPatience)
 	for r.m.o.Cluster.Mine(r.o.group).Len() == 0 && time.Now().Before(deadline) {
-		if pause(r.m.ctx, lookPace) != nil {
+		if pause(r.term, lookPace) != nil {
 			return taskNone
 		}
 	}
-	mine, ok := r.m.settle(r.o.group)
-	if !ok || r.m.o.Store() != r.store {
-		return taskNone // the janitor of whoever is primary then looks after it
+	mine, ok := r.m.settle(r.term, r.o.group)
+	if !ok {
+		return taskNone
 	}
 	if mine.Len() == 0 {
 		return r.x.next(hearOthers)

@@ -64,6 +64,8 @@ type Options struct {
 	Cluster Cluster
 	// Store is the node's store at the moment.
 	Store func() *engine.Store
+	// Reign ends when this node stops being a primary: what it has of its log from then on may be another one's.
+	Reign func() context.Context
 	// WaitHeld returns when the log is safe up to an offset: stable, and on the replicas that replication-acks asks for, or, without it, on
 	// those that follow closely.
 	WaitHeld func(ctx context.Context, off engine.Offset) error
@@ -291,10 +293,10 @@ func (m *Manager) drop(set *slotmap.Set) {
 	})
 }
 
-// resume looks after slots that a process before this one was about to give away.
+// resume looks after slots that a process before this one was about to give away. As a replica it only waits: they are its primary's.
 func (m *Manager) resume(set *slotmap.Set, letGo func()) {
 	defer letGo()
-	mine, ok := m.settle(set)
+	mine, ok := m.settle(m.ctx, set)
 	if !ok {
 		return
 	}
@@ -317,19 +319,31 @@ const (
 	settlePause = 500 * time.Millisecond
 )
 
-// settle has the group decide again about slots as soon as this node serves; ok is false when the manager is closed first.
-func (m *Manager) settle(set *slotmap.Set) (mine *slotmap.Set, ok bool) {
+var errDemoted error = fatal{errors.New("this node is no primary any more")}
+
+// term ends with this node's time as a primary (errDemoted), or when the manager is closed. Ask for it before whether this node is one.
+func (m *Manager) term() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(m.ctx)
+	stop := context.AfterFunc(m.o.Reign(), func() { cancel(errDemoted) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// settle has the group decide again about slots as soon as this node serves; ok is false when ctx ends first.
+func (m *Manager) settle(ctx context.Context, set *slotmap.Set) (mine *slotmap.Set, ok bool) {
 	for {
 		if m.o.Cluster.Serving() {
-			ctx, cancel := context.WithTimeout(m.ctx, linkTimeout)
-			mine, err := m.o.Cluster.Settle(ctx, set)
+			try, cancel := context.WithTimeout(ctx, linkTimeout)
+			mine, err := m.o.Cluster.Settle(try, set)
 			cancel()
 			if err == nil {
 				return mine, true
 			}
 			m.log.Warn("slot migration: the group has not answered whose the slots are", "slots", rangesText(set), "err", err)
 		}
-		if pause(m.ctx, settlePause) != nil {
+		if pause(ctx, settlePause) != nil {
 			return nil, false
 		}
 	}
@@ -338,6 +352,7 @@ func (m *Manager) settle(set *slotmap.Set) (mine *slotmap.Set, ok bool) {
 // janitor ends imports that were left behind: by a process before this one, or by the primary whose place this node has taken.
 func (m *Manager) janitor() {
 	for pause(m.ctx, janitorPace) == nil {
+		m.update(m.forsake)
 		store := m.o.Store()
 		if len(store.Importing()) == 0 || !m.o.Cluster.Serving() {
 			continue
@@ -356,13 +371,24 @@ func (m *Manager) janitor() {
 	}
 }
 
+// forsake ends imports whose source has not gone on with their next group: it has died, or has turned to another primary. The caller holds mu.
+func (m *Manager) forsake() {
+	for _, j := range m.mu.jobs {
+		if !j.exporting && !j.ended() && !overlap(&m.mu.importing, j.slots) && time.Now().UnixMilli()-j.acked.Load() > linkTimeout.Milliseconds() {
+			j.set(Failed, "the source has not gone on")
+		}
+	}
+}
+
 // adopt ends an import that nobody serves.
 func (m *Manager) adopt(store *engine.Store, left *slotmap.Set) {
+	term, cancel := m.term()
+	defer cancel()
 	letGo := m.Holds.add(left)
 	defer letGo()
 	defer m.update(func() { minus(&m.mu.importing, left) })
-	mine, ok := m.settle(left)
-	if !ok || m.o.Store() != store {
+	mine, ok := m.settle(term, left)
+	if !ok {
 		return
 	}
 	if err := m.endOrDrop(store, left, mine); err != nil {

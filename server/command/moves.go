@@ -14,7 +14,7 @@ import (
 // startMoves has the node give and take slots, and look after what an earlier process has left behind.
 func (n *Node) startMoves() {
 	n.Moves = migrate.New(migrate.Options{
-		Self: n.Cluster.View().Self().ID, Cluster: n.Cluster, Store: n.CurrentStore,
+		Self: n.Cluster.View().Self().ID, Cluster: n.Cluster, Store: n.CurrentStore, Reign: n.Replication.Reign,
 		WaitHeld: n.waitHeld, Busy: n.Migrations.Claims.Any, Bandwidth: n.Config.SlotMigrationMaxBandwidth, Logger: n.Logger,
 	})
 	n.Cluster.HandleMoves(n.Moves.Serve)

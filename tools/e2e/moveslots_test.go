@@ -218,16 +218,22 @@ var stoppable struct {
 	err  error
 }
 
-// startStoppable starts three primaries of a program that can be stopped at each step of a migration.
-func startStoppable(t *testing.T) (nodes []*testnode.Node) {
+// stoppableBinary is a program that can be stopped at each step of a migration.
+func stoppableBinary(t *testing.T) string {
 	t.Helper()
 	stoppable.Do(func() { stoppable.path, stoppable.err = testnode.BuildTagged("cairnstops") })
 	if stoppable.err != nil {
 		t.Fatal(stoppable.err)
 	}
-	dir := t.TempDir()
+	return stoppable.path
+}
+
+// startStoppable starts three primaries of that program.
+func startStoppable(t *testing.T) (nodes []*testnode.Node) {
+	t.Helper()
+	binary, dir := stoppableBinary(t), t.TempDir()
 	for i := range 3 {
-		n, err := testnode.New(testnode.CairnOptions(stoppable.path, filepath.Join(dir, fmt.Sprintf("node%d", i)), "--cluster-enabled", "yes", "--cluster-node-timeout", "2000"))
+		n, err := testnode.New(testnode.CairnOptions(binary, filepath.Join(dir, fmt.Sprintf("node%d", i)), "--cluster-enabled", "yes", "--cluster-node-timeout", "2000"))
 		if err != nil {
 			t.Fatal(err)
 		}
