@@ -30,6 +30,8 @@ type recordTable struct {
 	unsaved atomic.Int64
 	// settles counts how often records became clean: an iterator opened before misses what it held.
 	settles atomic.Uint64
+	// dropped is set before the first slot gets a floor: until then a look-up need not fetch the slot's from memory.
+	dropped atomic.Bool
 	limit   int64
 }
 
@@ -74,6 +76,7 @@ type recordShard struct {
 	quota   int64
 	page    int // bytes of a page
 	slots   *[keys.Slots]slotRecords
+	dropped *atomic.Bool
 
 	hits, misses uint64
 }
@@ -137,7 +140,7 @@ func newRecordTable(limit int64) *recordTable {
 	t := &recordTable{limit: max(limit, minRecordTable)}
 	for i := range t.shards {
 		sh := &t.shards[i]
-		sh.slots = &t.slots
+		sh.slots, sh.dropped = &t.slots, &t.dropped
 		sh.quota = t.limit / recordShards
 		sh.page = min(maxRecordPage, max(minRecordPage, nextPow2(int(sh.quota/8))))
 		sh.clear()
@@ -266,6 +269,7 @@ func (t *recordTable) reset() {
 // resetSlots forgets all records of the slots, unsaved ones too, and that their counters have changed. Under the slots' write locks and
 // the commit mutex, while the drainer is at nothing.
 func (t *recordTable) resetSlots(slots []uint16) {
+	t.dropped.Store(true)
 	for _, slot := range slots {
 		sr := &t.slots[slot]
 		t.unsaved.Add(-sr.size - sr.takenBy)

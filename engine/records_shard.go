@@ -190,7 +190,9 @@ func (sh *recordShard) clearOut(n uint32, force bool) {
 func (sh *recordShard) unsaved(e entry) bool { return e.round() > sh.slots[e.slot()].settled.Load() }
 
 // void says that the entry's slot was dropped after it was made.
-func (sh *recordShard) void(e entry) bool { return e.round() < sh.slots[e.slot()].floor.Load() }
+func (sh *recordShard) void(e entry) bool {
+	return sh.dropped.Load() && e.round() < sh.slots[e.slot()].floor.Load()
+}
 
 // positionOf finds the entry at a location in the index.
 func (sh *recordShard) positionOf(e entry, location uint32) int {
