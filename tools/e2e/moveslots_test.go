@@ -367,7 +367,15 @@ func TestKilledWhileSlotsMove(t *testing.T) {
 			victim = target
 		}
 		arm(t, victim, s.point+" kill")
-		do(t, source, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", strconv.Itoa(first), strconv.Itoa(last), "NODE", idOf(t, target))
+		v, err := source.Do("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", strconv.Itoa(first), strconv.Itoa(last), "NODE", idOf(t, target))
+		if err == nil {
+			err = v.Err()
+		} else if victim == source {
+			err = nil // it may be killed before it has answered
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", s.point, err)
+		}
 		poll.Within(t, s.point+" is reached", time.Minute, func() bool { return !victim.Running() })
 		if err := victim.Start(); err != nil {
 			t.Fatal(err)
