@@ -352,17 +352,23 @@ func TestRewindStore(t *testing.T) {
 	}
 }
 
+// openPair opens a store that keeps its whole log, and another one, with the options o, to follow it.
+func openPair(t *testing.T) (primary, replica *Store, o Options) {
+	t.Helper()
+	o = testOptions(vfs.NewMem())
+	o.LogBacklogBytes = 1 << 30
+	primary = openTest(t, "/a", o)
+	o.FS = vfs.NewMem()
+	o.Follow = true
+	return primary, openTest(t, "/b", o), o
+}
+
 // TestFlushAllOfWhatIsDeletedHereOnly: the primary knows a slot to be empty and leaves it out of its FLUSHALL, while here the deletion
 // stands in the record table only. The key must not come back.
 func TestFlushAllOfWhatIsDeletedHereOnly(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, 1))
-	o := testOptions(vfs.NewMem())
-	o.LogBacklogBytes = 1 << 30
-	a := openTest(t, "/a", o)
-	o.FS = vfs.NewMem()
-	o.Follow = true
-	b := openTest(t, "/b", o)
+	a, b, o := openPair(t)
 	flush := func(stores ...*Store) {
 		t.Helper()
 		for _, s := range stores {
@@ -411,12 +417,7 @@ func TestFlushAllOfWhatIsDeletedHereOnly(t *testing.T) {
 func TestReadsWhileFollowing(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, 1))
-	o := testOptions(vfs.NewMem())
-	o.LogBacklogBytes = 1 << 30
-	a := openTest(t, "/a", o)
-	o.FS = vfs.NewMem()
-	o.Follow = true
-	b := openTest(t, "/b", o)
+	a, b, _ := openPair(t)
 	names := []string{"{x}1", "{x}2", "{x}3"}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

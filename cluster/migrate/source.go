@@ -23,7 +23,7 @@ const (
 	evStart   event = iota
 	evDone          // the action has been done
 	evSlow          // hold or drain: it took longer than clients should wait
-	evLost          // the link, or the target refuses for now
+	evLost          // the link is lost, or the target refuses this try
 	evFatal         // it can't be done
 	evCancel        // the operator has cancelled it
 	evGranted       // the group's answers

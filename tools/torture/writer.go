@@ -49,19 +49,19 @@ func (w *writer) run(ctx context.Context) {
 		}
 	}()
 	for next := 0; ctx.Err() == nil; next += w.batch {
-		todo := make([]int, w.batch)
-		for i := range todo {
-			todo[i] = next + i
+		unsent := make([]int, w.batch)
+		for i := range unsent {
+			unsent[i] = next + i
 		}
-		for ctx.Err() == nil && len(todo) > 0 {
-			todo, at = w.send(conns, at, todo)
+		for ctx.Err() == nil && len(unsent) > 0 {
+			unsent, at = w.send(conns, at, unsent)
 		}
 		pause(ctx, w.pace)
 	}
 }
 
 // send sends a batch to one node; it returns what has to be sent again, and where to.
-func (w *writer) send(conns map[string]*wire.Conn, at string, todo []int) (left []int, next string) {
+func (w *writer) send(conns map[string]*wire.Conn, at string, unsent []int) (left []int, next string) {
 	var err error
 	conn := conns[at]
 	if conn == nil {
@@ -69,25 +69,25 @@ func (w *writer) send(conns map[string]*wire.Conn, at string, todo []int) (left 
 		defer cancel()
 		if conn, err = wire.DialContext(ctx, at); err != nil {
 			time.Sleep(time.Millisecond)
-			return todo, w.other(at)
+			return unsent, w.other(at)
 		}
 		conn.Timeout = patience
 		conns[at] = conn
 	}
-	commands := make([][]string, len(todo))
-	for i, n := range todo {
+	commands := make([][]string, len(unsent))
+	for i, n := range unsent {
 		commands[i] = []string{"SET", w.key(n), w.key(n)}
 	}
 	replies, err := exchange(conn, commands, false)
 	if err != nil { // some may have been answered: they are sent again
 		_ = conn.Close()
 		delete(conns, at)
-		return todo, w.other(at)
+		return unsent, w.other(at)
 	}
-	return w.take(at, todo, replies)
+	return w.take(at, unsent, replies)
 }
 
-func (w *writer) take(at string, todo []int, replies []wire.Value) (left []int, next string) {
+func (w *writer) take(at string, unsent []int, replies []wire.Value) (left []int, next string) {
 	next = at
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -95,7 +95,7 @@ func (w *writer) take(at string, todo []int, replies []wire.Value) (left []int, 
 		kind, rest, _ := strings.Cut(v.Text, " ")
 		switch {
 		case !v.IsError():
-			w.acked = append(w.acked, todo[i])
+			w.acked = append(w.acked, unsent[i])
 			continue
 		case kind == "MOVED":
 			if _, address, _ := strings.Cut(rest, " "); next == at {
@@ -105,9 +105,9 @@ func (w *writer) take(at string, todo []int, replies []wire.Value) (left []int, 
 			w.strange[kind]++
 			next = w.other(at)
 		}
-		left = append(left, todo[i])
+		left = append(left, unsent[i])
 	}
-	if len(left) < len(todo) {
+	if len(left) < len(unsent) {
 		w.batches = append(w.batches, answered{time.Now(), at})
 	}
 	return left, next
