@@ -10,6 +10,7 @@ type readPace struct {
 	score atomic.Int32
 	reads atomic.Uint64
 	waits atomic.Uint64
+	time  atomic.Int64 // that the waits took, nanoseconds
 }
 
 const (
@@ -23,6 +24,7 @@ func (r *readPace) note(took time.Duration) {
 	r.reads.Add(1)
 	if took >= slowRead {
 		r.waits.Add(1)
+		r.time.Add(int64(took))
 		if r.score.Load() < maxReadScore {
 			r.score.Add(slowReadScore)
 		}
@@ -32,3 +34,6 @@ func (r *readPace) note(took time.Duration) {
 }
 
 func (r *readPace) slow() bool { return r.score.Load() >= slowFrom }
+
+// ReadWait is the time that reads have waited for the disk since the store was opened, all together.
+func (s *Store) ReadWait() time.Duration { return time.Duration(s.reads.time.Load()) }

@@ -66,7 +66,6 @@ func runServer(args []string, out *output) error {
 		logs.Warn("directives without a meaning here are ignored", "names", strings.Join(ignored, " "))
 	}
 	limitMemory(conf, logs.Logger)
-	letReadersWait(conf)
 	err = runNode(conf, logs)
 	if err != nil && conf.LogFile() != "" {
 		logs.Error("stopped", "error", err)
@@ -154,6 +153,7 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 	}
 	closeStore = func() error { return srv.Store().Close() }
 	followSettings(conf, func() *engine.Store { return srv.Node().Store })
+	defer letReadersWait(conf, srv.Store)()
 	if host, port, ok := conf.ReplicaOf(); ok {
 		if err := srv.Node().Replication.ReplicaOf(host, port); err != nil {
 			return err

@@ -3,7 +3,6 @@ package main
 import (
 	"log/slog"
 	"os"
-	"runtime"
 	"runtime/debug"
 
 	"github.com/cairndb/cairn/engine"
@@ -79,17 +78,4 @@ func limitMemory(conf *config.Config, log *slog.Logger) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-}
-
-// readersPerCore is how many goroutines beyond one may wait for the disk, for each core, without holding up others.
-const readersPerCore = 3
-
-// letReadersWait gives the scheduler more threads than cores. A read from the disk keeps its place in GOMAXPROCS until the runtime notices that
-// it takes long, so that with two of them two reads at a time hold up everything. GOMAXPROCS in the environment has precedence.
-func letReadersWait(conf *config.Config) {
-	if os.Getenv("GOMAXPROCS") != "" {
-		return
-	}
-	cores := runtime.GOMAXPROCS(0)
-	runtime.GOMAXPROCS(cores + min(conf.WorkerThreads(), readersPerCore*cores))
 }
