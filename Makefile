@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build run cluster test lint race bench crash torture fuzz demo-data clean FORCE
+.PHONY: help build run cluster test lint race bench bench-cluster crash torture fuzz demo-data clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,8 +48,16 @@ TORTURE_TIME ?= 1h
 torture: ## torment a cluster of real processes and check what it promises (partitions and full disks need root)
 	$(GO) run ./tools/torture -duration $(TORTURE_TIME) $(TORTURE)
 
+# BENCH passes flags, as "-mode fullsync -records 1000000".
 bench: bin/cairn ## side by side with redis-server (needs redis-server and redis-benchmark)
-	$(GO) run ./bench/compare
+	$(GO) run ./bench/compare $(BENCH)
+
+bench-cluster: bin/cairn ## what replicas cost, full and partial syncs, moves of slots, failovers (18 GB of disk)
+	$(GO) run ./bench/compare -mode replica
+	$(GO) run ./bench/compare -mode fullsync
+	$(GO) run ./bench/compare -mode catchup
+	$(GO) run ./bench/compare -mode migrate
+	$(GO) run ./tools/torture -mode failover
 
 # Each fuzz target in turn, FUZZTIME each.
 FUZZTIME ?= 10s

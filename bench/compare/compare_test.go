@@ -34,3 +34,36 @@ func TestTable(t *testing.T) {
 		t.Errorf("a rate below its bar gave %s", got)
 	}
 }
+
+func TestReplicaTable(t *testing.T) {
+	t.Parallel()
+	w := workload{"set", 16}
+	of := func(rate float64, follow ...float64) *system {
+		return &system{
+			results:   map[workload][]measurement{w: {{rate, 1, 2, 3}}},
+			followCPU: map[workload][]float64{w: follow}, behind: map[workload][]float64{w: follow},
+		}
+	}
+	systems := []*system{of(1000), of(500, 4), of(900), of(414, 5, 7, 6)}
+	got := replicaTable(options{rounds: 1}, []workload{w}, systems)
+	want := "| SET | 16 | 1000 / 900 | 500 / 414 | 0.90 | 0.83 | 0.92 | 2.00 / 2.00 | 2.00 / 2.00 | 3.0 / 3.0 | 3.0 / 3.0 | 4.0 / 6.0 | 4 / 6 | ok |"
+	if !strings.Contains(got, want) {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	systems[3] = of(400)
+	if got := replicaTable(options{rounds: 1}, []workload{w}, systems); !strings.Contains(got, "| below |") {
+		t.Errorf("a ratio below its bar gave %s", got)
+	}
+}
+
+func TestWriteSpeed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	rate, err := writeSpeed(t.Context(), dir, 100_000)
+	if err != nil || rate <= 0 {
+		t.Errorf("got %v, %v", rate, err)
+	}
+	if left := diskUsage(dir); left != 0 {
+		t.Errorf("%d bytes are left", left)
+	}
+}

@@ -52,7 +52,7 @@ func largerThanMemory(ctx context.Context, o options, binary string) error {
 		defer g.remove()
 		group, wrap = g, g.wrap()
 	}
-	n, err := o.cairn(binary, wrap, "--appendfsync", "everysec", "--block-cache-size", o.blockCache)
+	n, err := o.cairn(binary, "cairn", wrap, "--appendfsync", "everysec", "--block-cache-size", o.blockCache)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func startup(ctx context.Context, o options, binary string) error {
 	if o.records == 0 {
 		o.records = 10_000_000
 	}
-	n, err := o.cairn(binary, nil, "--appendfsync", "everysec", "--block-cache-size", o.blockCache)
+	n, err := o.cairn(binary, "cairn", nil, "--appendfsync", "everysec", "--block-cache-size", o.blockCache)
 	if err != nil {
 		return err
 	}

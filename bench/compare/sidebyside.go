@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"fmt"
@@ -36,6 +37,7 @@ type side struct {
 
 // compare runs the workloads on both servers in turn, and prints the medians.
 func compare(ctx context.Context, o options, binary string) error {
+	o.tests = cmp.Or(o.tests, "set,get,incr,mset")
 	if o.always {
 		o.tests = "set"
 	}
@@ -89,7 +91,7 @@ func startSides(o options, binary string) ([]*side, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := o.cairn(binary, nil, "--appendfsync", fsync)
+	c, err := o.cairn(binary, "cairn", nil, "--appendfsync", fsync)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +135,10 @@ func preload(ctx context.Context, n *testnode.Node, o options) error {
 
 // benchmark runs redis-benchmark once and reads the server's accounting around it.
 func benchmark(ctx context.Context, o options, n *testnode.Node, w workload) (measurement, error) {
+	return redisBenchmark(ctx, n, w.test, o.requestsOf(w), o.clients, o.valueSize, o.keys, w.pipeline)
+}
+
+func (o options) requestsOf(w workload) int {
 	requests := o.requests
 	if w.pipeline > 1 {
 		requests *= 4
@@ -140,7 +146,7 @@ func benchmark(ctx context.Context, o options, n *testnode.Node, w workload) (me
 	if w.test == "mset" || o.always {
 		requests /= 4
 	}
-	return redisBenchmark(ctx, n, w.test, requests, o.clients, o.valueSize, o.keys, w.pipeline)
+	return requests
 }
 
 func redisBenchmark(ctx context.Context, n *testnode.Node, test string, requests, clients, valueSize, keys, pipeline int) (measurement, error) {
@@ -236,11 +242,7 @@ func median(ms []measurement) measurement {
 		for i, m := range ms {
 			values[i] = get(m)
 		}
-		slices.Sort(values)
-		if len(values) == 0 {
-			return 0
-		}
-		return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
+		return medianOf(values)
 	}
 	return measurement{
 		rate: of(func(m measurement) float64 { return m.rate }),
@@ -248,4 +250,13 @@ func median(ms []measurement) measurement {
 		p99:  of(func(m measurement) float64 { return m.p99 }),
 		cpu:  of(func(m measurement) float64 { return m.cpu }),
 	}
+}
+
+// medianOf sorts the values; that of none is 0.
+func medianOf(values []float64) float64 {
+	slices.Sort(values)
+	if len(values) == 0 {
+		return 0
+	}
+	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
 }
