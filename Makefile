@@ -20,7 +20,7 @@ run: bin/cairn ## one node on 127.0.0.1:6379, data in ./data/node
 	@mkdir -p data/node
 	@exec bin/cairn server --bind 127.0.0.1 --port 6379 --dir ./data/node
 
-cluster: bin/cairn ## three nodes on 127.0.0.1:7000-7002, data in ./data/cluster; Ctrl-C stops them
+cluster: bin/cairn ## three primaries, each with a replica, on 127.0.0.1:7000-7005, data in ./data/cluster; Ctrl-C stops them
 	@exec bin/cairn cluster up
 
 demo-data: bin/cairn ## load some 60,000 real records into the running cluster, or node

@@ -212,7 +212,8 @@ func (c *Cluster) announceAs(t *table) {
 	} else if !c.isMine(me.IP) {
 		me.IP = ""
 	}
-	if me.IP != before.IP || me.Hostname != before.Hostname || me.Port != before.Port || me.BusPort != before.BusPort {
+	me.NoFailover = set.ReplicaNoFailover
+	if me.IP != before.IP || me.Hostname != before.Hostname || me.Port != before.Port || me.BusPort != before.BusPort || me.NoFailover != before.NoFailover {
 		t.touch()
 	}
 }

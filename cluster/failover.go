@@ -365,7 +365,7 @@ func (c *Cluster) HandOver() error {
 	st, view := rep.Status(), c.View()
 	for _, id := range s.Members {
 		n := view.Node(id)
-		if n == nil || n.Fail || n.Suspected || !s.Eligible(id) {
+		if n == nil || n.Fail || n.Suspected || n.NoFailover || !s.Eligible(id) {
 			continue
 		}
 		if r := replicaStatus(st, n); r != nil && (to == "" || r.Written > most) {

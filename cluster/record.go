@@ -37,6 +37,8 @@ type record struct {
 	Pledged bool
 	// Doubtful: the end of its log may be lost (doubt.go).
 	Doubtful bool
+	// NoFailover: it takes its primary's place only when a client says so (cluster-replica-no-failover).
+	NoFailover bool
 }
 
 func (r *record) claim() slotmap.Claim {
@@ -64,6 +66,7 @@ const (
 	flagGranted byte = 1 << iota
 	flagPledged
 	flagDoubtful
+	flagNoFailover
 )
 
 // appendState appends the encoding that decodeState reads. Nodes of different
@@ -114,6 +117,9 @@ func appendRecord(b []byte, r *record) []byte {
 	}
 	if r.Doubtful {
 		flags |= flagDoubtful
+	}
+	if r.NoFailover {
+		flags |= flagNoFailover
 	}
 	return append(b, flags)
 }
@@ -243,6 +249,7 @@ func (d *decoder) record() (r record) {
 		r.Group, r.Generation = d.id(), d.uvarint()
 		flags := d.byte()
 		r.Granted, r.Pledged, r.Doubtful = flags&flagGranted != 0, flags&flagPledged != 0, flags&flagDoubtful != 0
+		r.NoFailover = flags&flagNoFailover != 0
 	}
 	return r
 }

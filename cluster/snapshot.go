@@ -50,7 +50,7 @@ func (t *table) nodes() []*Node {
 			ID: id, IP: p.IP, Hostname: p.Hostname, Port: p.Port, BusPort: p.BusPort,
 			ShardID: t.shardID(p), Epoch: t.epochOf(p), Primary: t.primaryOf(id), Offset: p.Offset, Created: p.created,
 			Myself: id == t.self, Fail: p.failed, Suspected: (p.suspected || p.refuses) && !p.failed, Connected: p.answers || id == t.self,
-			PongReceived: p.lastAnswer,
+			PongReceived: p.lastAnswer, NoFailover: p.NoFailover,
 		}
 		if !n.Connected {
 			n.PingSent = p.silentSince

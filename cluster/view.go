@@ -29,6 +29,8 @@ type Node struct {
 	Epoch uint64
 	// Myself marks this node; Fail and Suspected are agreed and own suspicion (fail and fail?).
 	Myself, Fail, Suspected bool
+	// NoFailover: as a replica it takes its primary's place only when a client says so (cluster-replica-no-failover).
+	NoFailover bool
 	// Connected says whether the node answers.
 	Connected bool
 	// PingSent and PongReceived are unix milliseconds, as CLUSTER NODES shows them: an unanswered
@@ -59,6 +61,9 @@ func (n *Node) Flags() string {
 		f += ",fail"
 	case n.Suspected:
 		f += ",fail?"
+	}
+	if n.NoFailover {
+		f += ",nofailover"
 	}
 	return f
 }

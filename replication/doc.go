@@ -14,7 +14,7 @@
 //
 //	CAIRN.SYNC version node-id port address capabilities end link full terms
 //
-//	version       1
+//	version       2
 //	node-id       a name for the replica, up to 64 visible characters
 //	port          that it listens on
 //	address       at which clients reach it; empty: where the connection comes from

@@ -181,7 +181,9 @@ func (x *executor) routeView(view *cluster.View, c *conn, n *need) (redirect str
 	case view.Owns(slot) || n.asked(c) && view.Importing(slot):
 		return ""
 	case c.ReadOnlyMode && n.flags&command.Write == 0 && view.Replicates(slot) && !x.node.Replication.Filling() && !x.store.IsImporting(slot):
-		return ""
+		if text := x.node.Replication.RefuseReads(); text != resp.ErrStale { // the primary has fresh data
+			return text
+		}
 	}
 	return moved + endpoint(slot, owner)
 }

@@ -87,7 +87,7 @@ func clusterSettings(conf *config.Config) cluster.Settings {
 		ReplicationAcks:     conf.ReplicationAcks(),
 		AcksTimeout:         conf.ReplicationAcksTimeout(),
 		SyncsAlways:         conf.AppendFsync() == "always",
-		ReplicaNoFailover:   conf.ClusterReplicaNoFailover(),
+		ReplicaNoFailover:   conf.ClusterReplicaNoFailover() || conf.ReplicaPriority() == 0,
 		ValidityFactor:      conf.ClusterReplicaValidityFactor(),
 		Endpoint:            endpointTypes[conf.ClusterPreferredEndpointType()],
 	}

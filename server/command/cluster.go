@@ -561,7 +561,7 @@ func clusterSlots(c *Ctx) {
 	c.Out.Array(len(parts))
 	for _, p := range parts {
 		replicas := view.Replicas(p.node.ID)
-		replicas = slices.DeleteFunc(replicas, func(n *cluster.Node) bool { return n.Fail })
+		replicas = slices.DeleteFunc(replicas, func(n *cluster.Node) bool { return n.Fail || c.offset(n) == 0 }) // it has no data yet (Redis: isReplicaAvailable)
 		c.Out.Array(3 + len(replicas))
 		c.Out.Int(int64(p.slots.First))
 		c.Out.Int(int64(p.slots.Last))

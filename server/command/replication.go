@@ -97,17 +97,26 @@ func (r *Replication) RefuseWrite() string {
 }
 
 // RefuseStale is the error for a command that needs data which is fresh enough, "" for none. What a cluster's primary that is about to begin has is
-// fresh, and commands wait for its lease.
+// fresh, and commands wait for its lease; commands with keys on a cluster's replica are for routing to refuse (RefuseReads).
 func (r *Replication) RefuseStale(cmd *Command) string {
 	if cmd.Flags&Stale != 0 || !r.node.Store.Following() {
 		return ""
 	}
-	if v := r.node.View(); v.Enabled() && v.Self().Primary == "" {
+	if v := r.node.View(); v.Enabled() && (v.Self().Primary == "" || len(cmd.Keys) > 0 || cmd.GetKeys != nil) {
 		return ""
 	}
 	if r.Filling() && r.node.Cluster == nil && cmd.Flags&Loading == 0 { // a cluster's replica redirects
 		return resp.ErrLoading
 	}
+	if text := r.RefuseReads(); text != resp.ErrStale || cmd.Flags&ReadOnly != 0 {
+		return text
+	}
+	return ""
+}
+
+// RefuseReads is the error for reads of what this replica has, "" for none: it has no link to its primary (replica-serve-stale-data), or the data may be
+// too old (replica-max-staleness).
+func (r *Replication) RefuseReads() string {
 	limit := r.node.Config.ReplicaMaxStaleness()
 	if limit == 0 && r.node.Config.ReplicaServeStaleData() {
 		return ""
@@ -116,7 +125,7 @@ func (r *Replication) RefuseStale(cmd *Command) string {
 	switch {
 	case !up && !r.node.Config.ReplicaServeStaleData():
 		return resp.ErrMasterDown
-	case limit > 0 && cmd.Flags&ReadOnly != 0 && (staleness < 0 || staleness > limit):
+	case limit > 0 && (staleness < 0 || staleness > limit):
 		return resp.ErrStale
 	}
 	return ""

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -144,7 +145,7 @@ func TestGettersWhileSetting(t *testing.T) {
 }
 
 // TestSampleFile compares cairn.conf with the table: it loads, changes nothing, and shows each of Cairn's own
-// directives with its default.
+// directives with its default, and those of Redis about replicas and clusters that mean something.
 func TestSampleFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join("..", "..", "cairn.conf")
@@ -167,6 +168,11 @@ func TestSampleFile(t *testing.T) {
 		v := c.value(d)
 		if def := Default().value(d); v.text != def.text {
 			t.Errorf("cairn.conf sets %s to %q; the default is %q", d.Name, v.text, def.text)
+		}
+		if slices.Contains(clusterDirectives, d) || slices.Contains(replication, d) {
+			if d.Flags&Ignored == 0 && shown[d.Name] == "" {
+				t.Errorf("cairn.conf does not show %s", d.Name)
+			}
 		}
 		if d.Flags&Own != 0 && !strings.Contains("\n"+shown[d.Name], "\n"+quote(d.Default)+"\n") {
 			t.Errorf("cairn.conf does not show %s %s", d.Name, quote(d.Default))
