@@ -170,10 +170,12 @@ func (c *Cluster) assignAlone(slot uint16, to slotmap.NodeID, keys int64) error 
 // assign gives a slot to a node by a grant of the group. That another node, its owner, has no more keys of it, and sends away who asks for
 // new ones, is for SETSLOT's protocol to ensure. A node that has nothing to do with the slot only looks.
 func (c *Cluster) assign(slot uint16, to slotmap.NodeID, keys int64) error {
-	c.mu.Lock()
-	ask, err := c.mu.table.mayGrant(slot, to, keys)
-	self := c.mu.table.self
-	c.mu.Unlock()
+	self := c.View().self.ID
+	ask, err := c.mayGrant(slot, to, keys)
+	if ask && to != self { // redis-cli has told the other node first: mostly it has been granted by now
+		c.refresh()
+		ask, err = c.mayGrant(slot, to, keys)
+	}
 	if err != nil {
 		return err
 	}
@@ -188,7 +190,13 @@ func (c *Cluster) assign(slot uint16, to slotmap.NodeID, keys int64) error {
 	if keys != 0 && to != self {
 		return nil
 	}
-	return c.change(func(t *table, _ int64) error { t.stable(slot); return nil })
+	return c.Stable(slot) // the grant is on the voters' disks
+}
+
+func (c *Cluster) mayGrant(slot uint16, to slotmap.NodeID, keys int64) (ask bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.table.mayGrant(slot, to, keys)
 }
 
 // Replicate makes this node a replica of another one (CLUSTER REPLICATE).

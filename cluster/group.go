@@ -28,6 +28,8 @@ const (
 	foundTimeout = 10 * time.Second
 	// proposeTimeout bounds a change that a command asks of the group; slots that were taken from their owner a moment ago take a lease more.
 	proposeTimeout = 5 * time.Second
+	// refreshTimeout bounds asking the leader for what would come by itself.
+	refreshTimeout = time.Second
 	// offsetPause is how often the end of this node's log goes into its record, in milliseconds.
 	offsetPause = 5000
 )
@@ -298,6 +300,15 @@ func (c *Cluster) catchUp(ctx context.Context, t *epoch.Table) error {
 		c.learn(next)
 	}
 	return err
+}
+
+// refresh asks the leader for what the group has decided by now.
+func (c *Cluster) refresh() {
+	if g := c.group.Load(); g != nil {
+		ctx, cancel := context.WithTimeout(c.patient, refreshTimeout)
+		defer cancel()
+		c.learn(g.Refresh(ctx))
+	}
 }
 
 // Formed says whether there is a group that decides about slots and roles.

@@ -73,10 +73,15 @@ func (g *Group) sources(t *Table) []slotmap.NodeID {
 func (g *Group) followFrom(id slotmap.NodeID, t *Table) bool {
 	ctx, cancel := context.WithTimeout(g.ctx, followPatience+2*g.o.Election)
 	defer cancel()
-	body := t.Cluster.Append(nil)
-	body = binary.AppendUvarint(body, t.Generation)
-	body = binary.AppendUvarint(body, t.Version)
-	body = append(body, bit(t.Granted, 1))
+	return g.take(ctx, id, t, t)
+}
+
+// take asks another node for a newer table than one, which it may wait for, and makes it this node's, whose present one is t.
+func (g *Group) take(ctx context.Context, id slotmap.NodeID, than, t *Table) bool {
+	body := than.Cluster.Append(nil)
+	body = binary.AppendUvarint(body, than.Generation)
+	body = binary.AppendUvarint(body, than.Version)
+	body = append(body, bit(than.Granted, 1))
 	b, err := g.peers.call(ctx, id, callFollow, body)
 	if err != nil || len(b) == 0 {
 		return false
@@ -93,4 +98,24 @@ func (g *Group) followFrom(id slotmap.NodeID, t *Table) bool {
 	}
 	g.publish(newer)
 	return true
+}
+
+// Refresh asks the leader for its table, and returns the newest that this node knows then.
+func (g *Group) Refresh(ctx context.Context) *Table {
+	if m := g.member(); m == nil || !m.isLeader() {
+		g.fetch(ctx, g.Table().Version+1)
+	}
+	return g.Table()
+}
+
+// fetch asks those who may lead for their tables, each once, until this node's has come to a version.
+func (g *Group) fetch(ctx context.Context, version uint64) {
+	for _, id := range g.leaders("") {
+		if g.Table().Version >= version || ctx.Err() != nil {
+			return
+		}
+		try, cancel := context.WithTimeout(ctx, g.o.Election)
+		g.take(try, id, empty(), g.Table())
+		cancel()
+	}
 }

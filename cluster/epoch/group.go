@@ -354,8 +354,17 @@ func (g *Group) changed() (*Table, <-chan struct{}) {
 	return g.table.Load(), ch
 }
 
-// Await waits until this node's table has come to a version, as a Result names it.
+// Await waits until this node's table has come to a version, as a Result names it. It asks who may have it: what Raft's log has decided reaches the
+// others up to two commitTimeouts later.
 func (g *Group) Await(ctx context.Context, version uint64) (*Table, error) {
+	if t := g.Table(); t.Version >= version {
+		return t, nil
+	}
+	asking, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { g.fetch(asking, version) })
 	for {
 		t, ch := g.changed()
 		if t.Version >= version {
