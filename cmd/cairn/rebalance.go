@@ -17,45 +17,41 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/cairndb/cairn/engine/keys"
 	"github.com/cairndb/cairn/tools/wire"
 )
 
 type clusterRebalanceCmd struct {
 	Addr      string        `arg:"" help:"Any node of the cluster (host:port)."`
-	By        string        `enum:"keys,slots" default:"keys" help:"What to even out: keys or slots."`
+	By        string        `enum:"keys,bytes,slots" default:"keys" help:"What to even out: keys, bytes (of keys and values, before compression) or slots."`
 	Tolerance float64       `default:"2" help:"Move nothing while every shard is within so many percent of the mean."`
 	DryRun    bool          `help:"Show the plan and do nothing."`
 	Yes       bool          `short:"y" help:"Don't ask before the slots move."`
 	Password  string        `env:"CAIRN_PASSWORD,REDISCLI_AUTH" help:"Send AUTH with it to every node."`
 	Timeout   time.Duration `default:"10s" help:"How long a node may take to answer."`
+	Wait      time.Duration `default:"1m" help:"How long to wait for a node that fails or is restarted on the way."`
 }
 
 // Help is shown by "cairn cluster rebalance --help".
 func (clusterRebalanceCmd) Help() string {
 	return `Shows which slots would move where, asks, and has their owners move them with CLUSTER MIGRATESLOTS while clients go on. It can be
-interrupted (what is on its way is cancelled, what has moved has moved) and run again.
+interrupted (what is on its way is cancelled, what has moved has moved) and run again. When a node fails on the way, it waits until the
+node is back or a replica has taken its place, and goes on with what is left.
 
   cairn cluster rebalance 10.0.0.1:7000 --dry-run
-  cairn cluster rebalance 10.0.0.1:7000 --yes`
+  cairn cluster rebalance 10.0.0.1:7000 --by bytes --yes`
 }
 
 func (c *clusterRebalanceCmd) Run(out *output) error {
-	if c.Tolerance < 0 || c.Timeout <= 0 {
-		return usageError("--tolerance and --timeout: give no less than 0")
+	if c.Tolerance < 0 || c.Timeout <= 0 || c.Wait < 0 {
+		return usageError("--tolerance, --timeout and --wait: give no less than 0")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	shards, err := c.shards(ctx)
+	plan, err := c.plan(ctx, []string{c.Addr})
 	if err != nil {
 		return err
 	}
-	load, err := c.loads(ctx, shards)
-	if err != nil {
-		return err
-	}
-	plan := planRebalance(shards, load, c.By, c.Tolerance/100)
-	fmt.Fprint(out.stdout, plan.text(shards))
+	fmt.Fprint(out.stdout, plan.text())
 	if plan.slots == 0 {
 		fmt.Fprintln(out.stdout, "Nothing to move.")
 		return nil
@@ -66,7 +62,68 @@ func (c *clusterRebalanceCmd) Run(out *output) error {
 	if ok, err := c.agreed(out); err != nil || !ok {
 		return err
 	}
-	return c.move(ctx, plan, out)
+	return c.carryOut(ctx, plan, out)
+}
+
+// plan asks the nodes, the first of the seeds that answers and those that it knows, and says what is to be moved.
+func (c *clusterRebalanceCmd) plan(ctx context.Context, seeds []string) (*rebalancePlan, error) {
+	shards, err := c.shards(ctx, seeds)
+	if err != nil {
+		return nil, err
+	}
+	load, err := c.loads(ctx, shards)
+	if err != nil {
+		return nil, err
+	}
+	return planRebalance(shards, load, c.By, c.Tolerance/100), nil
+}
+
+// carryOut moves what the plan says. When that fails it waits until the cluster is whole again, and plans anew.
+func (c *clusterRebalanceCmd) carryOut(ctx context.Context, plan *rebalancePlan, out *output) error {
+	seeds := []string{c.Addr}
+	for stuck := 0; plan.slots > 0; {
+		for _, s := range plan.shards {
+			if !slices.Contains(seeds, s.addr) {
+				seeds = append(seeds, s.addr)
+			}
+		}
+		moved, err := c.move(ctx, plan, out)
+		if err == nil {
+			return nil
+		}
+		if moved > 0 {
+			stuck = 0
+		}
+		if errors.Is(err, errCancelled) {
+			stuck = rebalanceTries
+		}
+		if stuck++; stuck < rebalanceTries && ctx.Err() == nil {
+			fmt.Fprintf(out.stdout, "%v\nWaiting for the cluster to be whole, to go on with what is left.\n", err)
+			plan, err = c.planAgain(ctx, seeds)
+		}
+		if ctx.Err() != nil {
+			return errors.New("interrupted: what has moved has moved; run it again to go on")
+		}
+		if err != nil || stuck >= rebalanceTries {
+			return fmt.Errorf("%w; what has moved has moved, run it again to go on", err)
+		}
+		fmt.Fprintf(out.stdout, "%d slots are left to move.\n", plan.slots)
+	}
+	return nil
+}
+
+// planAgain plans as soon as all is there for it.
+func (c *clusterRebalanceCmd) planAgain(ctx context.Context, seeds []string) (*rebalancePlan, error) {
+	for deadline := time.Now().Add(c.Wait); ; {
+		plan, err := c.plan(ctx, seeds)
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+			return plan, err
+		}
+		select {
+		case <-time.After(rebalancePause):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // agreed asks whether to go on.
@@ -82,108 +139,17 @@ func (c *clusterRebalanceCmd) agreed(out *output) (bool, error) {
 	return strings.TrimSpace(answer) == "yes", nil
 }
 
-// shards are the primaries that answer, those without slots too. All of the cluster has to be there.
-func (c *clusterRebalanceCmd) shards(ctx context.Context) ([]*shardLoad, error) {
-	asker := statusAsker{password: c.Password, timeout: c.Timeout}
-	answers, err := asker.cluster(ctx, []string{c.Addr})
-	if err != nil {
-		return nil, err
-	}
-	var shards []*shardLoad
-	covered := 0
-	for i := range answers {
-		n := &answers[i]
-		if n.err != nil {
-			return nil, fmt.Errorf("%s: %w: all nodes have to answer before slots move", n.addr, n.err)
-		}
-		self := n.self()
-		if self.primary != "" {
-			continue
-		}
-		if len(self.open) > 0 {
-			return nil, fmt.Errorf("%s: slot %d is %s by SETSLOT: end that first (redis-cli --cluster fix)", n.addr, self.open[0].Slot, self.open[0].State)
-		}
-		s := &shardLoad{id: self.id, addr: n.addr}
-		for _, r := range self.slots {
-			for slot := r.first; slot <= r.last; slot++ {
-				s.slots = append(s.slots, slot)
-			}
-		}
-		covered += len(s.slots)
-		shards = append(shards, s)
-	}
-	if covered != keys.Slots {
-		return nil, fmt.Errorf("%d of %d slots have an owner that says so: repair the cluster first, or wait a moment", covered, keys.Slots)
-	}
-	slices.SortFunc(shards, func(a, b *shardLoad) int { return strings.Compare(a.addr, b.addr) })
-	return shards, nil
-}
-
-// loads asks each primary how much lies in each of its slots.
-func (c *clusterRebalanceCmd) loads(ctx context.Context, shards []*shardLoad) (*[keys.Slots]int64, error) {
-	load := new([keys.Slots]int64)
-	if c.By == "slots" {
-		for i := range load {
-			load[i] = 1
-		}
-		return load, nil
-	}
-	for _, s := range shards {
-		err := c.session(ctx, s.addr, func(conn *wire.Conn) error {
-			for _, slot := range s.slots {
-				if err := conn.Send("CLUSTER", "COUNTKEYSINSLOT", strconv.Itoa(slot)); err != nil {
-					return err
-				}
-			}
-			if err := conn.Flush(); err != nil {
-				return err
-			}
-			for _, slot := range s.slots {
-				v, err := conn.Receive()
-				if err == nil {
-					err = v.Err()
-				}
-				if err != nil {
-					return err
-				}
-				load[slot] = v.Int()
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.addr, err)
-		}
-	}
-	return load, nil
-}
-
-// session opens a connection for a few commands.
-func (c *clusterRebalanceCmd) session(ctx context.Context, addr string, fn func(*wire.Conn) error) error {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
-	conn, err := wire.DialContext(ctx, addr)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	if c.Password != "" {
-		if _, err := conn.Must("AUTH", c.Password); err != nil {
-			return err
-		}
-	}
-	return fn(conn)
-}
-
 const (
 	// rebalanceChunk is how many slots are asked for at a time: an interruption costs no more than their copies.
 	rebalanceChunk = 128
 	rebalancePoll  = 100 * time.Millisecond
+	// rebalanceTries is how often one step is tried, and how many rounds in which nothing moves there may be.
 	rebalanceTries = 3
+	rebalancePause = time.Second
 )
 
-// move runs the plan: each source works off its moves, all sources at the same time.
-func (c *clusterRebalanceCmd) move(ctx context.Context, plan *rebalancePlan, out *output) error {
+// move runs the plan: each source works off its moves, all sources at the same time. It returns how many slots have moved.
+func (c *clusterRebalanceCmd) move(ctx context.Context, plan *rebalancePlan, out *output) (moved int64, err error) {
 	bySource := map[string][]*slotMove{}
 	for _, m := range plan.moves {
 		bySource[m.from.addr] = append(bySource[m.from.addr], m)
@@ -212,20 +178,24 @@ func (c *clusterRebalanceCmd) move(ctx context.Context, plan *rebalancePlan, out
 	for err := range errs {
 		all = append(all, err)
 	}
-	if ctx.Err() != nil {
-		return errors.New("interrupted: what has moved has moved; run it again to go on")
-	}
-	return errors.Join(all...)
+	return done.Load(), errors.Join(all...)
 }
+
+var (
+	// errFailed: the source has tried often enough by itself.
+	errFailed = errors.New("the migration has failed")
+	// errCancelled: somebody wants no slots to move.
+	errCancelled = errors.New("the migration was cancelled")
+)
 
 // moveChunk moves some slots, and waits until they have.
 func (c *clusterRebalanceCmd) moveChunk(ctx context.Context, addr string, slots []int, to *shardLoad) (err error) {
 	for range rebalanceTries {
-		if err = c.tryMove(ctx, addr, slots, to); err == nil || ctx.Err() != nil {
+		if err = c.tryMove(ctx, addr, slots, to); err == nil || ctx.Err() != nil || errors.Is(err, errFailed) || errors.Is(err, errCancelled) {
 			return err
 		}
 		select {
-		case <-time.After(time.Second):
+		case <-time.After(rebalancePause):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -255,8 +225,10 @@ func (c *clusterRebalanceCmd) tryMove(ctx context.Context, addr string, slots []
 			return err
 		case job["state"] == "success":
 			return nil
-		case job["state"] == "failed" || job["state"] == "cancelled":
-			return fmt.Errorf("the migration has %s: %s", job["state"], job["message"])
+		case job["state"] == "failed":
+			return fmt.Errorf("%w: %s", errFailed, job["message"])
+		case job["state"] == "cancelled":
+			return errCancelled
 		}
 		select {
 		case <-time.After(rebalancePoll):

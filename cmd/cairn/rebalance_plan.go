@@ -25,6 +25,7 @@ type slotMove struct {
 // rebalancePlan says which slots go where.
 type rebalancePlan struct {
 	unit          string
+	shards        []*shardLoad
 	before, after map[string]int64 // by address
 	moves         []*slotMove
 	slots         int
@@ -33,7 +34,7 @@ type rebalancePlan struct {
 // planRebalance evens out the loads of primaries; load is that of each slot. Slots count a little themselves, so that empty ones are spread too.
 // Nothing moves for a difference of less than the tolerance, as a part of the mean.
 func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, tolerance float64) *rebalancePlan {
-	p := &rebalancePlan{unit: unit, before: map[string]int64{}, after: map[string]int64{}}
+	p := &rebalancePlan{unit: unit, shards: shards, before: map[string]int64{}, after: map[string]int64{}}
 	total := int64(0)
 	for _, s := range shards {
 		for _, slot := range s.slots {
@@ -93,19 +94,30 @@ func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, to
 }
 
 // text shows the plan.
-func (p *rebalancePlan) text(shards []*shardLoad) string {
+func (p *rebalancePlan) text() string {
 	var b strings.Builder
-	for _, s := range shards {
-		fmt.Fprintf(&b, "%s  %d slots, %d %s", s.addr, len(s.slots), p.before[s.addr], p.unit)
-		if p.before[s.addr] != p.after[s.addr] || p.slots > 0 {
-			fmt.Fprintf(&b, " → %d slots, %d %s", len(s.slots)+p.gain(s), p.after[s.addr], p.unit)
+	for _, s := range p.shards {
+		fmt.Fprintf(&b, "%s  %s", s.addr, p.amount(len(s.slots), p.before[s.addr]))
+		if p.slots > 0 {
+			fmt.Fprintf(&b, " → %s", p.amount(len(s.slots)+p.gain(s), p.after[s.addr]))
 		}
 		b.WriteByte('\n')
 	}
 	for _, m := range p.moves {
-		fmt.Fprintf(&b, "move %d slots (%d %s) from %s to %s\n", len(m.slots), m.load, p.unit, m.from.addr, m.to.addr)
+		fmt.Fprintf(&b, "move %s from %s to %s\n", p.amount(len(m.slots), m.load), m.from.addr, m.to.addr)
 	}
 	return b.String()
+}
+
+// amount is a number of slots with what lies in them.
+func (p *rebalancePlan) amount(slots int, load int64) string {
+	switch p.unit {
+	case "slots":
+		return fmt.Sprintf("%d slots", slots)
+	case "bytes":
+		return fmt.Sprintf("%d slots (%s)", slots, bytesText(load))
+	}
+	return fmt.Sprintf("%d slots (%d %s)", slots, load, p.unit)
 }
 
 // gain is how many slots a shard gets more than it gives.

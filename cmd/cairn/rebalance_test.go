@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bufio"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/tools/wire"
 )
 
 // divided are n shards that have all slots, in the parts given; the last may get none.
@@ -75,5 +79,49 @@ func TestRebalancePlans(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestRebalanceTexts(t *testing.T) {
+	t.Parallel()
+	load := new([keys.Slots]int64)
+	load[3] = 5 << 20
+	for unit, want := range map[string]string{
+		"keys":  "A  8 slots (5242880 keys)\n",
+		"bytes": "A  8 slots (5.0 MiB)\n",
+		"slots": "A  8 slots\n",
+	} {
+		if got := planRebalance(divided(8), load, unit, 1).text(); got != want {
+			t.Errorf("%s: %q", unit, got)
+		}
+	}
+	p := planRebalance(divided(8, 0), load, "bytes", 0.02)
+	if text := p.text(); !strings.Contains(text, "A  8 slots (5.0 MiB) → ") || !strings.Contains(text, "from A to B\n") {
+		t.Errorf("%s", text)
+	}
+}
+
+func TestReadLoads(t *testing.T) {
+	t.Parallel()
+	load := new([keys.Slots]int64)
+	read := func(reply, metric string) error {
+		t.Helper()
+		v, err := wire.ReadValue(bufio.NewReader(strings.NewReader(reply)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return readLoads(load, v, metric)
+	}
+	const entry = "*2\r\n:%d\r\n*4\r\n$9\r\nkey-count\r\n:7\r\n$12\r\nstored-bytes\r\n:70\r\n"
+	if err := read("*2\r\n"+fmt.Sprintf(entry, 3)+fmt.Sprintf(entry, 16383), "stored-bytes"); err != nil || load[3] != 70 || load[16383] != 70 {
+		t.Errorf("%d, %d, %v", load[3], load[16383], err)
+	}
+	for _, reply := range []string{"*1\r\n:3\r\n", "*1\r\n" + fmt.Sprintf(entry, 16384), "*1\r\n" + fmt.Sprintf(entry, -1), "*1\r\n*2\r\n:3\r\n*1\r\n$12\r\nstored-bytes\r\n"} {
+		if read(reply, "stored-bytes") == nil {
+			t.Errorf("%q is taken", reply)
+		}
+	}
+	if read("*1\r\n"+fmt.Sprintf(entry, 3), "cpu-usec") == nil {
+		t.Error("a metric is taken that is not there")
 	}
 }

@@ -759,6 +759,8 @@ func clusterHelp(c *Ctx) {
 		"    Mark a slot as on its way, or give it to a node.",
 		"SHARDS",
 		"    List the shards with their slots and nodes.",
+		"SLOT-STATS (SLOTSRANGE <start slot> <end slot>|ORDERBY <metric> [LIMIT <limit>] [ASC|DESC])",
+		"    Tell how much is in each slot of this node's shard.",
 		"SLOTS",
 		"    List the ranges of slots with their nodes.",
 	)

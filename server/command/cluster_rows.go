@@ -67,6 +67,8 @@ var clusterCommands = []*Command{{
 		nondeterministic(clusterShow("shards", 2, "7.0.0", clusterShards, "Lists the shards with their slots and nodes.",
 			"O(N) where N is the total number of cluster nodes")),
 		nondeterministic(clusterAdmin("slaves", 3, "3.0.0", clusterReplicas, "Lists the replicas of a primary.", "O(1)", nodeArg)),
+		slotStatsRow(clusterRow("slot-stats", -4, "8.0.0", Stale|Slow, clusterSlotStats, "Tells how much this node's shard has in each of its slots.",
+			"O(N) where N is the total number of slots based on arguments. O(N*log(N)) with ORDERBY subcommand.")),
 		slotsRow(nondeterministic(clusterShow("slots", 2, "3.0.0", clusterSlots, "Lists the ranges of slots with their nodes.",
 			"O(N) where N is the total number of Cluster nodes"))),
 	},
@@ -130,6 +132,18 @@ func meetRow(c *Command) *Command {
 func resetRow(c *Command) *Command {
 	c.Args = []Arg{{Name: "hard_soft", Type: "oneof", Optional: true, Args: []Arg{
 		{Name: "hard", Type: "pure-token", Token: "HARD"}, {Name: "soft", Type: "pure-token", Token: "SOFT"}}}}
+	return c
+}
+
+func slotStatsRow(c *Command) *Command {
+	c.Tips = []string{"nondeterministic_output", "request_policy:all_shards"}
+	c.Args = []Arg{{Name: "filter", Type: "oneof", Args: []Arg{
+		{Name: "slotsrange", Type: "block", Token: "SLOTSRANGE", Args: []Arg{{Name: "start-slot", Type: "integer"}, {Name: "end-slot", Type: "integer"}}},
+		{Name: "orderby", Type: "block", Token: "ORDERBY", Args: []Arg{
+			{Name: "metric", Type: "string"},
+			{Name: "limit", Type: "integer", Token: "LIMIT", Optional: true},
+			{Name: "order", Type: "oneof", Optional: true, Args: []Arg{
+				{Name: "asc", Type: "pure-token", Token: "ASC"}, {Name: "desc", Type: "pure-token", Token: "DESC"}}}}}}}}
 	return c
 }
 

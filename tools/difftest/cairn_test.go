@@ -55,7 +55,7 @@ func TestCommandTable(t *testing.T) {
 var changedIn72 = []string{"client|setinfo", "client|no-touch", "cluster|myshardid", "client|list", "client|kill", "waitaof"}
 
 // unknownToRedis are Cairn's own commands, and those that Valkey has.
-var unknownToRedis = []string{"cairn.sync", "cluster|recover", "cluster|migrateslots", "cluster|getslotmigrations", "cluster|cancelslotmigrations"}
+var unknownToRedis = []string{"cairn.sync", "cluster|recover", "cluster|migrateslots", "cluster|getslotmigrations", "cluster|cancelslotmigrations", "cluster|slot-stats"}
 
 func ask(t *testing.T, n *testnode.Node, args []string) wire.Value {
 	t.Helper()

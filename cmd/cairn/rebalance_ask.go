@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/tools/wire"
+)
+
+// shards are the primaries that answer, those without slots too. All slots have to be theirs, and at rest.
+func (c *clusterRebalanceCmd) shards(ctx context.Context, seeds []string) ([]*shardLoad, error) {
+	asker := statusAsker{password: c.Password, timeout: c.Timeout}
+	answers, err := asker.cluster(ctx, seeds)
+	if err != nil {
+		return nil, err
+	}
+	var shards []*shardLoad
+	var silent []error
+	covered := 0
+	for i := range answers {
+		n := &answers[i]
+		if n.err != nil {
+			silent = append(silent, fmt.Errorf("%s: %w", n.addr, n.err))
+			continue
+		}
+		self := n.self()
+		if self.primary != "" {
+			continue
+		}
+		if err := n.atRest(); err != nil {
+			return nil, err
+		}
+		s := &shardLoad{id: self.id, addr: n.addr}
+		for _, r := range self.slots {
+			for slot := r.first; slot <= r.last; slot++ {
+				s.slots = append(s.slots, slot)
+			}
+		}
+		covered += len(s.slots)
+		shards = append(shards, s)
+	}
+	if covered != keys.Slots {
+		err := fmt.Errorf("%d of %d slots have an owner that says so: repair the cluster first, or wait a moment", covered, keys.Slots)
+		return nil, errors.Join(append(silent, err)...)
+	}
+	slices.SortFunc(shards, func(a, b *shardLoad) int { return strings.Compare(a.addr, b.addr) })
+	return shards, nil
+}
+
+// atRest says why no slots of a primary should be moved now.
+func (answer *nodeAnswer) atRest() error {
+	switch self := answer.self(); {
+	case answer.fields["cluster_state"] != "ok":
+		return fmt.Errorf("%s: cluster_state is %s", answer.addr, answer.fields["cluster_state"])
+	case len(self.open) > 0:
+		return fmt.Errorf("%s: slot %d is %s by SETSLOT: end that first (redis-cli --cluster fix)", answer.addr, self.open[0].Slot, self.open[0].State)
+	case len(answer.moves) > 0:
+		return fmt.Errorf("%s: slots are moving: wait, or cancel that (CLUSTER CANCELSLOTMIGRATIONS)", answer.addr)
+	}
+	return nil
+}
+
+// slotMetrics are the names in CLUSTER SLOT-STATS of what can be evened out.
+var slotMetrics = map[string]string{"keys": "key-count", "bytes": "stored-bytes"}
+
+// loads asks each primary how much lies in each of its slots.
+func (c *clusterRebalanceCmd) loads(ctx context.Context, shards []*shardLoad) (*[keys.Slots]int64, error) {
+	load := new([keys.Slots]int64)
+	if c.By == "slots" {
+		for i := range load {
+			load[i] = 1
+		}
+		return load, nil
+	}
+	for _, s := range shards {
+		err := c.session(ctx, s.addr, func(conn *wire.Conn) error {
+			stats, err := conn.Must("CLUSTER", "SLOT-STATS", "SLOTSRANGE", "0", strconv.Itoa(keys.Slots-1))
+			if err != nil {
+				return err
+			}
+			return readLoads(load, stats, slotMetrics[c.By])
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.addr, err)
+		}
+	}
+	return load, nil
+}
+
+// readLoads takes a metric out of a reply of CLUSTER SLOT-STATS.
+func readLoads(load *[keys.Slots]int64, stats wire.Value, metric string) error {
+	for _, entry := range stats.Elems {
+		if len(entry.Elems) != 2 {
+			return fmt.Errorf("CLUSTER SLOT-STATS answers %v", entry)
+		}
+		slot, values := entry.Elems[0].Int(), entry.Elems[1].Elems
+		i := slices.IndexFunc(values, func(v wire.Value) bool { return v.Text == metric })
+		if slot < 0 || slot >= keys.Slots || i < 0 || i+1 >= len(values) {
+			return fmt.Errorf("CLUSTER SLOT-STATS does not tell the %s of slot %d", metric, slot)
+		}
+		load[slot] = max(0, values[i+1].Int())
+	}
+	return nil
+}
+
+// session opens a connection for a few commands.
+func (c *clusterRebalanceCmd) session(ctx context.Context, addr string, fn func(*wire.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	conn, err := wire.DialContext(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	if c.Password != "" {
+		if _, err := conn.Must("AUTH", c.Password); err != nil {
+			return err
+		}
+	}
+	return fn(conn)
+}

@@ -1,0 +1,118 @@
+package e2e
+
+import (
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cairndb/cairn/tools/poll"
+	"github.com/cairndb/cairn/tools/testnode"
+)
+
+// rebalancing is "cairn cluster rebalance" at work.
+type rebalancing struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	out  output
+	done chan error
+}
+
+// output is what a process has printed by now.
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+func startRebalance(t *testing.T, args ...string) *rebalancing {
+	t.Helper()
+	r := &rebalancing{t: t, cmd: exec.CommandContext(t.Context(), testnode.Binary(t), append([]string{"cluster", "rebalance"}, args...)...), done: make(chan error, 1)}
+	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.out
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { r.done <- r.cmd.Wait() }()
+	return r
+}
+
+// end waits until it has ended well, and returns what it has printed.
+func (r *rebalancing) end() string {
+	r.t.Helper()
+	select {
+	case err := <-r.done:
+		if err != nil {
+			r.t.Fatalf("cairn cluster rebalance: %v\n%s", err, r.out.String())
+		}
+	case <-time.After(3 * time.Minute):
+		r.t.Fatal("cairn cluster rebalance does not end")
+	}
+	return r.out.String()
+}
+
+// copying waits until a node sends slots.
+func copying(t *testing.T, n *testnode.Node) {
+	t.Helper()
+	poll.Within(t, fmt.Sprintf("port %d sends slots", n.Port), time.Minute, func() bool {
+		m := migrations(t, n)
+		return len(m) > 0 && m[0]["state"] == "snapshotting"
+	})
+}
+
+// A new primary gets its part, although it is killed on the way, and then a source, which is also the node that was named, and stays away for a while. Run
+// once more there is nothing to do.
+func TestRebalanceGoesOnAfterKills(t *testing.T) {
+	t.Parallel()
+	nodes := testnode.StartCluster(t, 3)
+	added := testnode.StartClusterNodes(t, 1)[0]
+	do(t, added, "CLUSTER", "MEET", nodes[0].Host(), strconv.Itoa(nodes[0].Port))
+	all := append(nodes, added)
+	if err := testnode.WaitClusterOK(all, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	const keys = 20_000
+	load(t, nodes, "still", keys)
+	for _, n := range nodes {
+		do(t, n, "CONFIG", "SET", "slot-migration-max-bandwidth", "10000")
+	}
+	r := startRebalance(t, nodes[0].Addr(), "--yes", "--by", "slots")
+	copying(t, nodes[0])
+	added.Kill()
+	if err := added.Start(); err != nil {
+		t.Fatal(err)
+	}
+	copying(t, nodes[0])
+	nodes[0].Kill()
+	for _, n := range nodes[1:] {
+		do(t, n, "CONFIG", "SET", "slot-migration-max-bandwidth", "0")
+	}
+	poll.Within(t, "it waits for the source", 2*time.Minute, func() bool { return strings.Contains(r.out.String(), "Waiting for the cluster to be whole") })
+	if err := nodes[0].Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s", r.end())
+	if got := slotsOf(t, added); got < 3500 || got > 4500 {
+		t.Errorf("the new node has %d slots", got)
+	}
+	poll.Within(t, "the sources drop what they have given away", time.Minute, func() bool { return sizeOf(t, all) == keys })
+	verify(t, all, "still", keys)
+	for _, by := range []string{"bytes", "keys"} {
+		if out := startRebalance(t, added.Addr(), "--yes", "--by", by, "--tolerance", "5").end(); !strings.Contains(out, "Nothing to move.") {
+			t.Errorf("rebalanced once more by %s:\n%s", by, out)
+		}
+	}
+}
