@@ -2,7 +2,7 @@
 // nodes.conf, hears and tells the gossip, detects failures.
 //
 // All knowledge and every decision is in table, which is pure; Cluster gives it
-// a clock, a bus and a file. Lock order: handing, life, mu; memberlist's own locks are never asked for under mu.
+// a clock, a bus and a file. Lock order: handing, changing, life, mu; memberlist's own locks are never asked for under mu.
 package cluster
 
 import (
@@ -52,6 +52,7 @@ type Cluster struct {
 	arrivals                arrivals
 	departures              departures
 	handing                 sync.Mutex // one hand-over at a time
+	changing                sync.Mutex // the role; held as long as replication takes to change it
 	started                 time.Time
 	withdrawn               atomic.Bool
 	doubtful                atomic.Bool

@@ -15,7 +15,12 @@ import (
 // a restart, and says how far its log goes.
 func (c *Cluster) offer(_ context.Context, shard epoch.ShardID, at uint64) epoch.Offer {
 	rep := c.replicator()
-	if rep == nil || !c.willing(shard, rep.Status()) || c.promise(shard, at) != nil {
+	if rep == nil {
+		return epoch.Offer{}
+	}
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if !c.willing(shard, rep.Status()) || c.promise(shard, at) != nil {
 		return epoch.Offer{}
 	}
 	c.leading.Store(false)
@@ -34,35 +39,19 @@ func (c *Cluster) offer(_ context.Context, shard epoch.ShardID, at uint64) epoch
 	return epoch.Offer{Willing: true, Doubtful: doubtful, Term: term, Offset: rep.End(), Priority: priority}
 }
 
-// willing says whether this node may take its primary's place: it has data that is not too old
-// (cluster-replica-validity-factor), and is not told to stay a replica.
 func (c *Cluster) willing(shard epoch.ShardID, st replication.Status) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.mu.table
-	s := t.shardOf(t.self)
-	switch {
-	case s == nil || s.ID != shard || t.follows == 0 || t.twins.lost:
-		return false
-	case s.Primary == t.self:
-		return true // it has restarted, or was cut off
-	case t.set.ReplicaNoFailover || st.Link != nil && st.Link.Syncing:
-		return false
-	case t.set.ValidityFactor > 0 && st.Link != nil && !st.Link.Up:
-		return st.Link.Down <= t.set.NodeTimeout*time.Duration(t.set.ValidityFactor)+t.set.PingPeriod
-	}
-	return true
+	return c.mu.table.willing(shard, st.Link)
 }
 
 // promise writes down that nothing more is taken from the shard's primary of an epoch.
 func (c *Cluster) promise(shard epoch.ShardID, at uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.mu.table
-	if s := t.shardOf(t.self); s == nil || s.ID != shard || s.Epoch > at {
-		return errStaleView // a newer primary is there already
+	if err := c.mu.table.promise(shard, at); err != nil {
+		return err
 	}
-	t.promised = max(t.promised, at)
 	return c.publish()
 }
 
@@ -70,31 +59,17 @@ func (c *Cluster) promise(shard epoch.ShardID, at uint64) error {
 func (c *Cluster) regrant(want part) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.mu.table
-	s := t.shardOf(t.self)
-	if s == nil || s.Epoch != want.epoch || c.mu.proposing {
-		return
-	}
-	if p := t.peers[s.Primary]; p == nil || p.failed || p.refuses || p.Doubtful {
+	r := c.mu.table.regrant(want.epoch)
+	if r == nil || c.mu.proposing {
 		return
 	}
 	c.inBackground(func() error {
 		ctx, cancel := context.WithTimeout(c.ctx, proposeTimeout)
 		defer cancel()
-		_, err := c.propose(ctx, epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: s.Primary, Expect: s.Epoch})
+		_, err := c.propose(ctx, *r)
 		return err
 	})
 }
-
-// How CLUSTER FAILOVER is meant.
-type FailoverMode int
-
-// The modes: with the primary's consent and without loss; without asking it; and without the group, if that has no majority any more.
-const (
-	FailoverManual FailoverMode = iota
-	FailoverForce
-	FailoverTakeover
-)
 
 const (
 	// handOverTimeout bounds how long a primary holds its clients back for a hand-over (Redis CLUSTER_MF_TIMEOUT).
@@ -106,27 +81,13 @@ const (
 func (c *Cluster) Failover(mode FailoverMode) error {
 	c.mu.Lock()
 	t := c.mu.table
-	s, primary := t.shardOf(t.self), t.primaryOf(t.self)
-	peer := t.peers[primary]
-	self, empty := t.self, t.follows == 0
+	err := t.mayFailover(mode, c.doubtful.Load())
+	s, primary, self := t.shardOf(t.self), t.primaryOf(t.self), t.self
 	c.mu.Unlock()
-	switch {
-	case primary == "" && mode == FailoverTakeover && s != nil && s.Strict && c.doubtful.Load(): // the others that may have its writes are lost
-	case primary == "":
-		return refuse("You should send CLUSTER FAILOVER to a replica")
-	case peer == nil:
-		return refuse("I'm a replica but my master is unknown to me")
-	case s == nil:
-		return refuse("The cluster has not formed its group yet")
-	case empty && mode != FailoverManual:
-		return refuse("This replica has not had its master's data yet")
-	case mode == FailoverForce && (!s.Eligible(self) || s.Strict && c.doubtful.Load()):
-		return errNotInSync
+	if err != nil {
+		return err
 	}
 	if mode == FailoverManual {
-		if peer.failed || peer.refuses {
-			return refuse("Master is down or failed, please use CLUSTER FAILOVER FORCE")
-		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.spawn(func() {
@@ -142,7 +103,7 @@ func (c *Cluster) Failover(mode FailoverMode) error {
 	if g := c.group.Load(); g != nil && mode == FailoverTakeover {
 		g.Doubt(0)
 	}
-	_, err := c.propose(ctx, r)
+	_, err = c.propose(ctx, r)
 	if refused := (*epoch.Refused)(nil); errors.As(err, &refused) && refused.Outcome == epoch.NotInSync {
 		err = errNotInSync
 	}
@@ -151,8 +112,6 @@ func (c *Cluster) Failover(mode FailoverMode) error {
 	}
 	return err
 }
-
-const errNotInSync = Refusal("This replica may miss writes that were acknowledged (replication-acks). CLUSTER FAILOVER TAKEOVER loses them")
 
 // takeOver forces a new group upon what this node knows, and has it grant r.
 func (c *Cluster) takeOver(r epoch.Request) error {
@@ -281,8 +240,7 @@ func (c *Cluster) abdicate(ctx context.Context, rep Replicator, s *epoch.Shard, 
 		return epoch.ErrClosed // this node is being reset
 	}
 	c.replyUntil.Store(boottime() + int64(g.LeaseLeft()))
-	c.leading.Store(false)
-	if err := rep.Freeze(); err != nil {
+	if err := c.freeze(rep); err != nil {
 		return err
 	}
 	if err := c.met(ctx, rep, to, rep.End()); err != nil {
@@ -299,6 +257,14 @@ func (c *Cluster) abdicate(ctx context.Context, rep Replicator, s *epoch.Shard, 
 	}
 	g.ResumeLease()
 	return err
+}
+
+// freeze ends the node's writes; see roleState for what comes next.
+func (c *Cluster) freeze(rep Replicator) error {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	c.leading.Store(false)
+	return rep.Freeze()
 }
 
 // awaitInSync waits until a replica may be made the shard's primary.
@@ -338,17 +304,6 @@ func (c *Cluster) met(ctx context.Context, rep Replicator, to slotmap.NodeID, en
 	}
 }
 
-// replicaStatus is what replication knows of a node. It goes by the address where that has another ID since its start (CLUSTER RESET HARD).
-func replicaStatus(st replication.Status, n *Node) *replication.ReplicaStatus {
-	for i := range st.Replicas {
-		r := &st.Replicas[i]
-		if n != nil && r.State == replication.Online && (r.NodeID == string(n.ID) || r.Address == n.IP && r.Port == n.Port) {
-			return r
-		}
-	}
-	return nil
-}
-
 // HandOver gives this primary's place to the replica that is furthest, before the node stops. A node that is no primary, or has no replica,
 // has nothing to do.
 func (c *Cluster) HandOver() error {
@@ -360,18 +315,7 @@ func (c *Cluster) HandOver() error {
 	if s == nil || t.SlotsOf(s.ID).Len() == 0 {
 		return nil
 	}
-	var to slotmap.NodeID
-	var most uint64
-	st, view := rep.Status(), c.View()
-	for _, id := range s.Members {
-		n := view.Node(id)
-		if n == nil || n.Fail || n.Suspected || n.NoFailover || !s.Eligible(id) {
-			continue
-		}
-		if r := replicaStatus(st, n); r != nil && (to == "" || r.Written > most) {
-			to, most = id, r.Written
-		}
-	}
+	to := successor(s, c.View(), rep.Status())
 	if to == "" {
 		return nil
 	}

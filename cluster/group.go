@@ -103,11 +103,10 @@ func (c *Cluster) resetGroup() error {
 func (c *Cluster) learn(t *epoch.Table) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g := c.mu.table.grants
-	if c.ctx.Err() != nil || !t.Formed() || g != nil && g.Cluster == t.Cluster && !t.Newer(g) {
+	if c.ctx.Err() != nil || !c.mu.table.isNews(t) {
 		return
 	}
-	if g == nil {
+	if c.mu.table.grants == nil {
 		c.foundingUntil.Store(boottime() + int64(foundingGrace))
 	}
 	c.mu.table.learn(t, now())

@@ -8,13 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairndb/cairn/cluster/epoch"
-	"github.com/cairndb/cairn/cluster/slotmap"
 	"github.com/cairndb/cairn/replication"
 )
 
-// A node's role is the group's word, or before there is one its own. The goroutine below brings replication in line with it:
-// a replica follows the present address of its primary; a primary that was granted begins a term of its log when it
-// holds its lease, and serves from then on.
+// A node's role is the group's word, or before there is one its own. The goroutine below brings replication in line with it, as roleState decides.
+//
+// Whoever changes the role (this goroutine, an offer, a hand-over) holds changing, and the order is always the same: the node leads after its store takes writes
+// of its own, and leads no more before its store follows. So a command that finds the store following, although it is routed to this node, can be
+// routed again: it is sent to another node, or waits at the gate.
 
 // Replicator is what the cluster tells whom to follow.
 type Replicator interface {
@@ -66,26 +67,10 @@ func (c *Cluster) wakeRole() {
 	}
 }
 
-// part is the role that the node should have.
-type part struct {
-	epoch uint64
-	// primary is whom to follow, empty for being one; halted: nobody, until there is a newer grant.
-	primary slotmap.NodeID
-	halted  bool
-	host    string
-	port    int
-}
-
 func (c *Cluster) wantedPart() part {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.mu.table
-	p := part{epoch: t.epochOf(t.me()), primary: t.primaryOf(t.self)}
-	p.halted = t.promised > 0 && p.epoch <= t.promised
-	if peer := t.peers[p.primary]; peer != nil {
-		p.host, p.port = peer.IP, peer.Port
-	}
-	return p
+	return c.mu.table.part()
 }
 
 const (
@@ -102,7 +87,7 @@ const (
 func (c *Cluster) roles() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var r roleState
+	keeper := roleKeeper{c: c}
 	for {
 		select {
 		case <-c.roleChanged:
@@ -110,126 +95,99 @@ func (c *Cluster) roles() {
 		case <-c.ctx.Done():
 			return
 		}
-		if c.step(&r) {
-			timer.Reset(rolePace)
-		} else {
+		if keeper.step() {
 			timer.Reset(roleHaste)
+		} else {
+			timer.Reset(rolePace)
 		}
 	}
 }
 
-// roleState is what replication was told last.
-type roleState struct {
-	told    bool
-	part    part
-	leads   bool
-	stuck   time.Time
+// roleKeeper takes the steps that roleState decides on.
+type roleKeeper struct {
+	c       *Cluster
+	state   roleState
 	failing error
 }
 
-// step takes one step towards the role; it says whether the node has it.
-func (c *Cluster) step(r *roleState) (settled bool) {
+// step takes one step towards the role; soon says that another one should follow at once.
+func (k *roleKeeper) step() (soon bool) {
+	c := k.c
 	rep := c.replicator()
 	if rep == nil {
 		c.leading.Store(c.o.GroupDir == "") // nobody waits for a role, or it comes soon
-		return true
-	}
-	want := c.wantedPart()
-	if c.relead.Swap(false) {
-		r.leads = false
-	}
-	switch {
-	case want.halted:
-		return c.halt(r, rep, want)
-	case want.primary == "":
-		r.stuck = time.Time{}
-		return c.lead(r, rep, want)
-	default:
-		r.stuck = time.Time{}
-		return c.follow(r, rep, want)
-	}
-}
-
-// did notes what replication answered.
-func (c *Cluster) did(r *roleState, want part, leads bool, err error) bool {
-	if err != nil {
-		if r.failing == nil || r.failing.Error() != err.Error() {
-			c.log.Error("cluster: can't take the role", "primary", want.primary, "epoch", want.epoch, "err", err)
-		}
-		r.failing = err
-		return true // at the usual pace
-	}
-	r.told, r.part, r.leads, r.failing = true, want, leads, nil
-	return true
-}
-
-func (c *Cluster) lead(r *roleState, rep Replicator, want part) bool {
-	fenced := c.fenced.Load()
-	if g := c.group.Load(); !fenced && g != nil && c.grants() != nil && (g.Serving() || !c.founding(g)) {
-		c.fenced.Store(true)
-		fenced = true
-	}
-	if r.told && r.leads && r.part.epoch == want.epoch {
-		c.openGate()
-		return !fenced || c.leased()
-	}
-	c.continues(want) // on disk before it serves, while the lease is asked for
-	if fenced && !c.leased() {
-		if r.told && !r.leads && !r.part.halted {
-			_ = c.did(r, part{halted: true}, false, rep.Halt())
-		}
 		return false
 	}
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	s := c.standing(rep)
+	step := k.state.step(s)
+	if s.want.halted || s.want.primary != "" {
+		c.leading.Store(false)
+	}
+	if step.continues {
+		c.continues(s.want)
+	}
+	err := c.take(rep, step, s, k.state.told && !k.state.leads)
+	if err == nil {
+		k.state.took(step.act, s.want)
+		c.certain(step.certain)
+	} else if k.failing == nil || k.failing.Error() != err.Error() {
+		c.log.Error("cluster: can't take the role", "primary", s.want.primary, "epoch", s.want.epoch, "err", err)
+	}
+	k.failing = err
+	c.openGate()
+	return step.soon && err == nil
+}
+
+// standing looks at the role.
+func (c *Cluster) standing(rep Replicator) standing {
+	s := standing{now: time.Since(c.started), want: c.wantedPart(), fenced: c.fenced.Load(), leased: c.leased(), lease: c.lease, relead: c.relead.Swap(false)}
+	switch {
+	case s.want.halted:
+	case s.want.primary != "":
+		st := rep.Status()
+		s.linked = st.Link != nil && st.Link.Up
+		s.whole = s.linked && st.Link.Staleness >= 0
+	case !s.fenced:
+		if g := c.group.Load(); g != nil && c.grants() != nil && (g.Serving() || !c.founding(g)) {
+			c.fenced.Store(true)
+			s.fenced = true
+		}
+	}
+	return s
+}
+
+// take does what a step says.
+func (c *Cluster) take(rep Replicator, step roleStep, s standing, followed bool) error {
+	switch step.act {
+	case beginToLead:
+		return c.lead(rep, s.want, followed)
+	case beginToFollow:
+		c.log.Info("cluster: this node follows", "primary", s.want.primary, "host", s.want.host, "port", s.want.port, "epoch", s.want.epoch)
+		return rep.ReplicaOf(s.want.host, s.want.port)
+	case haltNow:
+		return rep.Halt()
+	case askGrant:
+		c.regrant(s.want)
+	case stay:
+	}
+	return nil
+}
+
+// lead begins to serve as a primary.
+func (c *Cluster) lead(rep Replicator, want part, followed bool) error {
 	if c.grants() != nil {
 		c.rule(rep, want.epoch, replication.Rule{Bound: true}) // nothing is acknowledged before it is known who is in sync
 	}
-	err := rep.NoOne()
-	if err == nil {
-		c.certain(fenced)
-		c.leading.Store(true)
-		c.openGate()
-		if r.told && !r.leads {
-			c.log.Info("cluster: this node is its shard's primary", "epoch", want.epoch)
-		}
+	if err := rep.NoOne(); err != nil {
+		return err
 	}
-	return c.did(r, want, true, err)
-}
-
-func (c *Cluster) follow(r *roleState, rep Replicator, want part) bool {
-	c.leading.Store(false)
-	c.openGate()
-	if r.told && !r.leads && !r.part.halted && r.part.host == want.host && r.part.port == want.port {
-		r.part = want
-		if st := rep.Status(); st.Link != nil && st.Link.Up {
-			c.continues(want)
-			if st.Link.Staleness >= 0 { // it has had all that its primary had since it began to follow
-				c.certain(true)
-			}
-		}
-		return true
+	c.leading.Store(true)
+	if followed {
+		c.log.Info("cluster: this node is its shard's primary", "epoch", want.epoch)
 	}
-	if want.host == "" {
-		return false
-	}
-	c.log.Info("cluster: this node follows", "primary", want.primary, "host", want.host, "port", want.port, "epoch", want.epoch)
-	return c.did(r, want, false, rep.ReplicaOf(want.host, want.port))
-}
-
-// halt keeps the promise of an offer. If no grant comes of it although the primary lives, this node asks for a new one for it.
-func (c *Cluster) halt(r *roleState, rep Replicator, want part) bool {
-	c.leading.Store(false)
-	c.openGate()
-	if !r.told || !r.part.halted {
-		return c.did(r, part{halted: true}, false, rep.Halt())
-	}
-	if r.stuck.IsZero() {
-		r.stuck = time.Now()
-	}
-	if time.Since(r.stuck) > 2*c.lease {
-		r.stuck = time.Time{}
-		c.regrant(want)
-	}
-	return true
+	return nil
 }
 
 // continues notes that this node's log continues that of the primary which it was told to follow, or to be, unless that has changed meanwhile.
@@ -301,9 +259,9 @@ func (c *Cluster) Wait() <-chan struct{} {
 	return g.opened
 }
 
-// openGate lets go who waits at the gate, unless the node is still about to serve.
+// openGate lets go who waits at the gate, when the node serves, or sends its clients to another one.
 func (c *Cluster) openGate() {
-	if c.leading.Load() && !c.Serving() {
+	if !c.Serving() && c.View().self.Primary == "" {
 		return
 	}
 	g := &c.gate

@@ -11,6 +11,11 @@ import (
 // formed says whether there is a group that decides.
 func (t *table) formed() bool { return t.grants != nil && t.grants.Formed() && t.grants.Into == "" }
 
+// isNews says whether a table of the group is newer than the one that this node has, or of another group.
+func (t *table) isNews(g *epoch.Table) bool {
+	return g.Formed() && (t.grants == nil || t.grants.Cluster != g.Cluster || g.Newer(t.grants))
+}
+
 // learn takes a newer table of the group.
 func (t *table) learn(g *epoch.Table, now int64) {
 	if t.formed() && g.Cluster == t.grants.Cluster && t.grants.ShardOf(t.self) != nil {

@@ -136,6 +136,17 @@ func TestGrantEndsImport(t *testing.T) {
 	if len(tab.importing) != 1 || tab.importing[9000] == "" {
 		t.Errorf("importing %v", tab.importing)
 	}
+	// A replica takes no slots: it would answer READONLY to clients that ASK has sent.
+	g, err = epoch.Form(digitID("f"), []epoch.Founder{
+		{Shard: digitID("2"), Primary: digitID("b"), Replicas: []slotmap.NodeID{digitID("a"), digitID("c")}, Epoch: 3, Slots: ranges("0-16383")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Version = 2
+	if tab.learn(g, 0); len(tab.importing) != 0 {
+		t.Errorf("a replica imports %v", tab.importing)
+	}
 }
 
 func TestMayReplicate(t *testing.T) {

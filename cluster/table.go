@@ -297,8 +297,9 @@ func (t *table) yield(now int64) {
 			delete(t.migrating, slot)
 		}
 	}
-	// A node that was killed between the grant and the end of SETSLOT NODE still has the mark.
-	maps.DeleteFunc(t.importing, func(slot uint16, _ slotmap.NodeID) bool { return mine.Has(slot) })
+	// A node that was killed between the grant and the end of SETSLOT NODE still has the mark. A replica takes no slots (Redis clusterCloseAllSlots).
+	replica := t.isReplica(t.self)
+	maps.DeleteFunc(t.importing, func(slot uint16, _ slotmap.NodeID) bool { return replica || mine.Has(slot) })
 }
 
 // forget removes a node and bans it for a while.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -213,7 +214,11 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 		return x.redirect(c, cmd, redirect)
 	}
 	if n.write { // once more: EXEC, and a cluster's commands, which are routed first
-		if text := x.node.Replication.RefuseWrite(); text != "" {
+		switch text := x.node.Replication.RefuseWrite(); text {
+		case "":
+		case resp.ErrReadOnly:
+			return x.replaced(c, cmd, n)
+		default:
 			return x.reject(c, cmd, text)
 		}
 	}
@@ -291,12 +296,27 @@ func (x *executor) admit(c *conn, cmd *command.Command, n *need) verdict {
 		ok, err = true, x.store.AdmitWrite(x.node.Context())
 	}
 	switch {
+	case errors.Is(err, engine.ErrReplica):
+		return x.replaced(c, cmd, n)
 	case err != nil:
 		return x.reject(c, cmd, command.ErrorText(err))
 	case !ok:
 		return wouldBlock
 	}
 	return proceed
+}
+
+// replaced answers a write whose store follows another node, by now: this may have been a primary when the write was routed. So it is routed again, to the new
+// primary, or it waits until there is one; never does a cluster's client see READONLY for a key, which it would take for an error.
+func (x *executor) replaced(c *conn, cmd *command.Command, n *need) verdict {
+	view := x.node.View()
+	if !view.Enabled() || view.Self().Primary != "" && len(n.keys) == 0 {
+		return x.reject(c, cmd, resp.ErrReadOnly)
+	}
+	if v := x.early(c, cmd, n); v != proceed {
+		return v
+	}
+	return x.atGate(c, cmd) // it leads again
 }
 
 // take takes the locks.
@@ -339,7 +359,11 @@ func (x *executor) enqueue(c *conn, cmd *command.Command, args [][]byte) verdict
 		}
 	}
 	if cmd.Flags&command.Write != 0 {
-		if _, err := x.store.TryAdmitWrite(); err != nil {
+		_, err := x.store.TryAdmitWrite()
+		if view := x.node.View(); errors.Is(err, engine.ErrReplica) && view.Enabled() && view.Self().Primary == "" {
+			err = nil // EXEC is routed again
+		}
+		if err != nil {
 			return x.reject(c, cmd, command.ErrorText(err))
 		}
 	}

@@ -94,13 +94,18 @@ func (x *executor) fence(c *conn, cmd *command.Command, view *cluster.View, n *n
 	}
 	// Whether this is still the primary is asked under the locks: whoever gives that up takes them all before another one begins (Store.Freeze).
 	if !x.serving || !x.node.Cluster.Leads() {
-		if c.wait = x.node.Cluster.Wait(); c.wait != nil {
-			return held
-		}
-		return x.redirect(c, cmd, resp.ErrClusterDown)
+		return x.atGate(c, cmd)
 	}
 	c.leased = true
 	return proceed
+}
+
+// atGate has a command wait until this node serves its slots, or another one does; for a while.
+func (x *executor) atGate(c *conn, cmd *command.Command) verdict {
+	if c.wait = x.node.Cluster.Wait(); c.wait != nil {
+		return held
+	}
+	return x.redirect(c, cmd, resp.ErrClusterDown)
 }
 
 // moving holds a request back while it is just being decided who serves its slots (CLUSTER MIGRATESLOTS); what writes to all of them waits for

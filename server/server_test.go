@@ -19,6 +19,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/goleak"
 
+	"github.com/cairndb/cairn/cluster"
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/server/command"
 	"github.com/cairndb/cairn/server/config"
@@ -61,6 +62,7 @@ type setup struct {
 	args     []string // directives: "--name", "value", …
 	listener net.Listener
 	still    bool // Serve is not called
+	cluster  *cluster.Cluster
 }
 
 func start(t testing.TB, s setup) *testServer {
@@ -86,7 +88,7 @@ func start(t testing.TB, s setup) *testServer {
 	}
 	log := &logBuffer{}
 	srv, err := New(Options{
-		Config: conf, Store: store, RunID: strings.Repeat("a", 40), portable: s.portable,
+		Config: conf, Store: store, Cluster: s.cluster, RunID: strings.Repeat("a", 40), portable: s.portable,
 		Listeners: []net.Listener{s.listener}, Logger: slog.New(slog.NewTextHandler(log, nil)),
 		StoreOptions: func() engine.Options { return o },
 	})
