@@ -66,7 +66,7 @@ func (x *executor) dispatch(c *conn, args [][]byte) verdict {
 func (x *executor) refusal(cmd *command.Command) string {
 	write := cmd.Flags&command.Write != 0
 	switch {
-	case x.node.Loading() && (cmd.Flags&command.Loading == 0 && !cmd.ShowsCluster() || cmd.Name == "exec" || cmd.Name == "watch"): // these read
+	case x.node.Loading() && (cmd.Flags&command.Loading == 0 && !cmd.LeavesStore() || cmd.Name == "exec" || cmd.Name == "watch"): // these read
 		return resp.ErrLoading
 	case write && !x.node.View().Enabled():
 		if text := x.node.Replication.RefuseWrite(); text != "" {

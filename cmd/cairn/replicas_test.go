@@ -460,3 +460,31 @@ func TestAddAndRemoveReplica(t *testing.T) {
 	})
 	run("check", nodes[1].Addr())
 }
+
+// TestRemovePrimaryWithReplica removes an empty primary, by redis-cli, which first has its replica follow another one: that fetches other data then.
+func TestRemovePrimaryWithReplica(t *testing.T) {
+	t.Parallel()
+	cli := testnode.Peer(t, "redis-cli")
+	nodes := sixNodes(t)
+	for _, key := range []string{"a", "b", "c"} {
+		w := startWriter(t, nodes, key)
+		w.progress(3000, 60*time.Second)
+		w.stop()
+	}
+	fresh := testnode.StartClusterNodes(t, 2, "--cluster-node-timeout", "1000", "--loglevel", "verbose")
+	id := func(n *testnode.Node) string { return do(t, n.Port, "CLUSTER", "MYID").Text }
+	run := func(args ...string) {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), cli, append([]string{"--cluster"}, args...)...).CombinedOutput()
+		if err != nil || strings.Contains(string(out), "[ERR]") || strings.Contains(string(out), "replied with error") {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	run("add-node", fresh[0].Addr(), nodes[0].Addr())
+	replicated(t, append(slices.Clone(nodes), fresh[0]), 3)
+	run("add-node", fresh[1].Addr(), nodes[0].Addr(), "--cluster-slave", "--cluster-master-id", id(fresh[0]))
+	replicated(t, append(slices.Clone(nodes), fresh...), 4)
+	run("del-node", nodes[0].Addr(), id(fresh[0]))
+	replicated(t, append(slices.Clone(nodes), fresh[1]), 4)
+	run("check", nodes[1].Addr())
+}

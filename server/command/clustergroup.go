@@ -103,9 +103,13 @@ func (c *Ctx) changing(change func() error) {
 	c.Await(func(context.Context) { err = change() }, func(c *Ctx) { c.changed(err) })
 }
 
-// ShowsCluster says whether the command reads nothing but the node table and counters: it is served even while the store is replaced, so that tools and
-// clients that ask a new replica get an answer. (Redis says LOADING.)
-func (c *Command) ShowsCluster() bool {
+// LeavesStore says whether the command uses nothing but the node table and counters: it is served even while the store is replaced, so that tools and
+// clients that ask a new replica get an answer, and it can forget the primary that it had before (redis-cli --cluster del-node). (Redis says LOADING.)
+func (c *Command) LeavesStore() bool {
+	switch c.Name {
+	case "cluster|forget", "cluster|meet", "cluster|saveconfig":
+		return true
+	}
 	return strings.HasPrefix(c.Name, "cluster|") && c.Flags&Slow == 0
 }
 

@@ -133,7 +133,7 @@ func (c *Config) plan(pairs [][2]string) ([]change, error) {
 	return changes, nil
 }
 
-// splits says whether CONFIG SET divides the value into words.
+// splits says whether a value in one argument is divided into words.
 func (d *Directive) splits() bool { return d.Kind == List && d.Flags&Whole == 0 }
 
 func (c *Config) settable(d *Directive) error {

@@ -37,7 +37,7 @@ const (
 	Protected
 	// Percent lets a memory value be a percentage, kept as a negative number.
 	Percent
-	// Whole values of a List are not divided into words by CONFIG SET.
+	// Whole values of a List are not divided into words.
 	Whole
 	// Volatile directives name something outside that may have changed: setting the present value again applies it.
 	Volatile

@@ -132,6 +132,9 @@ func (l *loader) line(line string, depth int) error {
 
 func (l *loader) set(d *Directive, args []string) error {
 	old := *l.c.value(d)
+	if d.splits() && len(args) == 1 && args[0] != "" { // all words in one pair of quotes
+		args = strings.Split(args[0], " ")
+	}
 	v, err := d.parse(args, old)
 	if err != nil {
 		return err
