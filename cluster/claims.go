@@ -105,6 +105,9 @@ func (t *table) imports(slot uint16, from slotmap.NodeID) error {
 	if t.peers[from] == nil {
 		return refuse("I don't know about node %s", from)
 	}
+	if t.remains().Has(slot) {
+		return TryAgain("This node has yet to drop what it had of the slot")
+	}
 	t.importing[slot] = from
 	return nil
 }

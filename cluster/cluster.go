@@ -122,6 +122,7 @@ func Start(o Options) (*Cluster, error) {
 		_ = c.Close()
 		return nil, err
 	}
+	c.doubtMigrating()
 	c.wg.Go(c.run)
 	c.wg.Go(c.roles)
 	c.wg.Go(c.keepInSync)

@@ -67,8 +67,7 @@ func (c *Cluster) DelSlots(set *slotmap.Set, taking bool) error {
 			if set.Len() == 0 {
 				return nil
 			}
-			defer c.departures.begin(set)()
-			return c.grantSlots(set, "", true)
+			return c.depart(set, func() error { return nil }, func() error { return c.grantSlots(set, "", true) })
 		})
 }
 
@@ -103,14 +102,12 @@ func (c *Cluster) FlushSlots(holding func(func(keys int64) error) error) error {
 		empty(c.alone(func(t *table, _ int64) error { t.flushSlots(); return nil })),
 		func() error {
 			set := slotmap.SetOf(c.View().self.Slots)
-			defer c.departures.begin(set)()
-			if err := empty(func() error { return nil })(); err != nil {
-				return err
-			}
-			if set.Len() == 0 {
-				return nil
-			}
-			return c.grantSlots(set, "", true)
+			return c.depart(set, empty(func() error { return nil }), func() error {
+				if set.Len() == 0 {
+					return nil
+				}
+				return c.grantSlots(set, "", true)
+			})
 		})
 }
 
@@ -140,14 +137,16 @@ func (c *Cluster) Assign(slot uint16, to string, holding func(func(keys int64) e
 			return holding(func(keys int64) error { return c.assignAlone(slot, id, keys) })
 		},
 		func() error {
-			if id != c.View().self.ID {
-				defer c.departures.begin(slotmap.SetOf([]slotmap.Range{{First: slot, Last: slot}}))()
-			}
 			var left int64
-			if err := holding(func(keys int64) error { left = keys; return nil }); err != nil {
+			count := func() error { return holding(func(keys int64) error { left = keys; return nil }) }
+			ask := func() error { return c.assign(slot, id, left) }
+			if id != c.View().self.ID {
+				return c.depart(slotmap.SetOf([]slotmap.Range{{First: slot, Last: slot}}), count, ask)
+			}
+			if err := count(); err != nil {
 				return err
 			}
-			return c.assign(slot, id, left)
+			return ask()
 		})
 }
 
@@ -306,6 +305,7 @@ func (c *Cluster) Reset(hard bool) error {
 	}
 	err := c.change(func(t *table, now int64) error {
 		t.reset(hard, now)
+		c.departures.endAll()
 		c.withdrawn.Store(t.twins.lost)
 		clear(c.mu.contacts)
 		return nil

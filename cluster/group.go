@@ -273,7 +273,7 @@ func (c *Cluster) grantSlots(set *slotmap.Set, to slotmap.NodeID, released bool)
 			r.Shard, r.Expect = s.ID, s.Epoch
 		}
 		_, err := c.propose(ctx, r)
-		if refused := (*epoch.Refused)(nil); errors.As(err, &refused) && refused.Outcome == epoch.Stale && ctx.Err() == nil {
+		if stale(err) && ctx.Err() == nil {
 			if err := c.catchUp(ctx, t); err != nil {
 				return err
 			}

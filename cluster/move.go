@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/cairndb/cairn/cluster/epoch"
 	"github.com/cairndb/cairn/cluster/migrate"
@@ -80,6 +81,8 @@ func (c *Cluster) MayImport(set *slotmap.Set, from slotmap.NodeID) error {
 		return fmt.Errorf("%w: this node is no primary", migrate.ErrNotNow)
 	case !t.grants.Owns(from, set):
 		return fmt.Errorf("%w: target node does not agree about current slot ownership", migrate.ErrNotNow)
+	case mine.Remains != nil && common(mine.Remains, set).Len() > 0:
+		return fmt.Errorf("%w: this node has yet to drop what it had of the slots", migrate.ErrNotNow)
 	}
 	for slot := range t.importing {
 		if set.Has(slot) {
@@ -167,17 +170,13 @@ func (c *Cluster) Settle(ctx context.Context, set *slotmap.Set) (*slotmap.Set, e
 // confirm does it by one table; again says that it was too old.
 func (c *Cluster) confirm(ctx context.Context, t *epoch.Table, set *slotmap.Set) (again bool, err error) {
 	for _, s := range t.Shards {
-		part := *t.SlotsOf(s.ID)
-		for i := range part {
-			part[i] &= set[i]
-		}
+		part := common(t.SlotsOf(s.ID), set)
 		if part.Len() == 0 {
 			continue
 		}
-		_, err := c.propose(ctx, epoch.Request{Op: epoch.OpSlots, Slots: t.Expect(&part), Shard: s.ID, Expect: s.Epoch})
-		var refused *epoch.Refused
+		_, err := c.propose(ctx, epoch.Request{Op: epoch.OpSlots, Slots: t.Expect(part), Shard: s.ID, Expect: s.Epoch})
 		switch {
-		case errors.As(err, &refused) && refused.Outcome == epoch.Stale:
+		case stale(err):
 			return true, nil
 		case err != nil:
 			return false, err
@@ -204,12 +203,90 @@ func (c *Cluster) Mine(set *slotmap.Set) *slotmap.Set {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.mu.table
-	mine := new(slotmap.Set)
 	if s := t.shardOf(t.self); s != nil {
-		*mine = *t.grants.SlotsOf(s.ID)
-		for i := range mine {
-			mine[i] &= set[i]
+		return common(t.grants.SlotsOf(s.ID), set)
+	}
+	return new(slotmap.Set)
+}
+
+// Remains are the slots that this node's shard has handed over to another one, and whose data it has yet to drop: none for a replica.
+func (c *Cluster) Remains() *slotmap.Set {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.mu.table
+	if s := t.shardOf(t.self); s != nil && s.Primary == t.self {
+		return t.remains()
+	}
+	return new(slotmap.Set)
+}
+
+// remains are those of this node's shard. What SETSLOT has marked here is none, though nothing should be both.
+func (t *table) remains() *slotmap.Set {
+	left := new(slotmap.Set)
+	if s := t.shardOf(t.self); s != nil && s.Remains != nil {
+		*left = *s.Remains
+		for slot := range t.importing {
+			left.Del(slot)
 		}
 	}
-	return mine
+	return left
+}
+
+// Dropped tells the group that this node has dropped what it had of slots.
+func (c *Cluster) Dropped(ctx context.Context, set *slotmap.Set) error {
+	for {
+		t, self := c.grants(), c.View().self.ID
+		if t == nil {
+			return errStaleView
+		}
+		s := t.ShardOf(self)
+		if s == nil || s.Primary != self || s.Remains == nil {
+			return nil
+		}
+		part := common(s.Remains, set)
+		if part.Len() == 0 {
+			return nil
+		}
+		_, err := c.propose(ctx, epoch.Request{Op: epoch.OpDropped, Slots: t.Expect(part), Shard: s.ID, Expect: s.Epoch, Node: self})
+		if !stale(err) {
+			return err
+		}
+		if err := c.catchUp(ctx, t); err != nil {
+			return err
+		}
+	}
+}
+
+// AwaitDropped waits, for as long as that should take, until nothing is left of a slot that was handed over.
+func (c *Cluster) AwaitDropped(slot uint16) {
+	late := time.After(droppedPatience)
+	for c.View().Left(slot) {
+		select {
+		case <-time.After(droppedPace):
+		case <-late:
+			return
+		case <-c.patient.Done():
+			return
+		}
+	}
+}
+
+const (
+	droppedPatience = 5 * time.Second
+	droppedPace     = 20 * time.Millisecond
+)
+
+// stale says whether the group has refused a request since it was made by too old a table.
+func stale(err error) bool {
+	var refused *epoch.Refused
+	return errors.As(err, &refused) && refused.Outcome == epoch.Stale
+}
+
+// common are the slots that are in both sets.
+func common(a, b *slotmap.Set) *slotmap.Set {
+	both := *a
+	for i := range both {
+		both[i] &= b[i]
+	}
+	return &both
 }

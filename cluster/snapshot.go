@@ -24,6 +24,9 @@ func (t *table) view() *View {
 	}
 	v.migrating = v.resolve(t.migrating)
 	v.importing = v.resolve(t.importing)
+	if left := t.remains(); left.Len() > 0 {
+		v.remains = left
+	}
 	return v
 }
 

@@ -95,6 +95,7 @@ type View struct {
 	assigned  int
 	migrating map[uint16]*Node
 	importing map[uint16]*Node
+	remains   *slotmap.Set // nil for none
 	// currentEpoch is the greatest epoch heard of.
 	currentEpoch uint64
 }
@@ -141,6 +142,13 @@ func (v *View) Importing(slot uint16) bool { return v.importing[slot] != nil }
 
 // Open says whether SETSLOT has marked any slot on this node as IMPORTING, and as MIGRATING.
 func (v *View) Open() (importing, migrating bool) { return len(v.importing) > 0, len(v.migrating) > 0 }
+
+// Remains are the slots that were handed over to another shard and whose data this node's shard has yet to drop, nil for none. Nobody reaches
+// what is left of them here.
+func (v *View) Remains() *slotmap.Set { return v.remains }
+
+// Left says whether a slot is among them.
+func (v *View) Left(slot uint16) bool { return v.remains != nil && v.remains.Has(slot) }
 
 // Up is cluster_state:ok. When it is not, commands with keys are refused with CLUSTERDOWN, except
 // reads when ReadsWhenDown. A slot without an owner is refused in either state.

@@ -118,6 +118,13 @@ func (s *Store) SlotCounts(slot uint16) Counts {
 	return sum
 }
 
+// SlotDBCounts is for one physical database in a slot.
+func (s *Store) SlotDBCounts(slot uint16, db uint8) Counts {
+	s.counters.mu.Lock()
+	defer s.counters.mu.Unlock()
+	return s.counters.of(slot, db)
+}
+
 // DBCounts: see SlotCounts.
 func (s *Store) DBCounts(db uint8) Counts {
 	s.counters.mu.Lock()

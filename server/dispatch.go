@@ -191,8 +191,8 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 		return wouldBlock
 	}
 	defer x.txn.EndCommand()
-	if c.wait = x.departing(n); c.wait != nil {
-		return held
+	if v := x.departing(c, cmd, n); v != proceed {
+		return v
 	}
 	view := x.node.View()
 	if redirect := x.routeView(view, c, n); redirect != "" {

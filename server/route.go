@@ -71,11 +71,12 @@ func (x *executor) routeQueued(c *conn, n *need) (redirect string, v verdict) {
 
 // routeMigrate routes MIGRATE, which moves the keys of an open slot whoever owns it, and takes those away that are here. Keys that
 // are left in another node's slot may go, too: this is how redis-cli --cluster fix gathers the keys of a slot that
-// several nodes have, and nobody reaches them here. (Redis answers MOVED, and redis-cli gives up.)
+// several nodes have, and nobody reaches them here. (Redis answers MOVED, and redis-cli gives up.) What is left of a slot that was handed over is old, and
+// stays until it is dropped.
 func (x *executor) routeMigrate(c *conn, n *need) (redirect string) {
 	n.flags |= command.Asking
 	redirect = x.routeView(x.node.View(), c, n)
-	if strings.HasPrefix(redirect, moved) && x.store.SlotCounts(n.keys[0].slot).Keys > 0 {
+	if strings.HasPrefix(redirect, moved) && x.node.KeysServed(n.keys[0].slot) > 0 {
 		return ""
 	}
 	return redirect
@@ -193,13 +194,21 @@ func (x *executor) routeView(view *cluster.View, c *conn, n *need) (redirect str
 	return moved + endpoint(slot, owner)
 }
 
-// departing returns what a request has to wait for since this node is giving its slot up: see cluster.Departing. It is asked before the view, which is
+// departing holds a request back while this node is giving its slot up: see cluster.Departing. It is asked before the view, which is
 // a newer one when a departure has ended.
-func (x *executor) departing(n *need) <-chan struct{} {
+func (x *executor) departing(c *conn, cmd *command.Command, n *need) verdict {
 	if x.node.Cluster == nil || len(n.keys) == 0 {
-		return nil
+		return proceed
 	}
-	return x.node.Cluster.Departing(n.keys[0].slot)
+	wait, departing := x.node.Cluster.Departing(n.keys[0].slot)
+	switch {
+	case !departing:
+		return proceed
+	case wait == nil:
+		return x.redirect(c, cmd, resp.ErrSlotMoving)
+	}
+	c.wait = wait
+	return held
 }
 
 // present counts which of the keys exist here.

@@ -64,6 +64,8 @@ func decide(t *Table, r *Request) Result {
 		res = t.join(r)
 	case OpForget:
 		res = t.forget(r)
+	case OpDropped:
+		res = t.dropped(r)
 	case OpDissolve:
 		return t.dissolve(r)
 	default:
@@ -84,6 +86,7 @@ func (t *Table) adopt(r *Request) Result {
 	*t = *r.Table
 	t.Version, t.Voters, t.recent = version, voters, nil
 	t.Epoch = max(t.Epoch, r.Seen)
+	t.forgetRemains() // of a group before this one: what that decided last may be lost
 	return Result{Epoch: t.Epoch}
 }
 
@@ -98,7 +101,7 @@ func (t *Table) mint(r *Request) (uint64, bool) {
 }
 
 func (t *Table) grantSlots(r *Request) Result {
-	var to *Shard
+	var from, to *Shard
 	number := uint32(0)
 	if r.Shard != "" {
 		if to = t.Shard(r.Shard); to == nil {
@@ -113,7 +116,7 @@ func (t *Table) grantSlots(r *Request) Result {
 		return Result{Outcome: Malformed}
 	}
 	if r.Node != "" {
-		if from := t.ShardOf(r.Node); from == nil || from.Primary != r.Node || from.Epoch != r.Revision {
+		if from = t.ShardOf(r.Node); from == nil || from.Primary != r.Node || from.Epoch != r.Revision {
 			return Result{Outcome: Stale}
 		}
 	}
@@ -134,7 +137,9 @@ func (t *Table) grantSlots(r *Request) Result {
 			slots[s] = slot{shard: number, epoch: e}
 		}
 	}
+	before := t.slots
 	t.slots = &slots
+	t.noteRemains(before, r, from, to)
 	return Result{Epoch: e}
 }
 

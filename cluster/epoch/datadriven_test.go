@@ -114,6 +114,9 @@ func (t *Table) story() string {
 		if s.Strict {
 			fmt.Fprintf(&b, ", in sync [%s]", shorts(s.InSync))
 		}
+		if s.Remains != nil {
+			fmt.Fprintf(&b, ", remains %v", s.Remains.Ranges())
+		}
 		b.WriteByte('\n')
 	}
 	t.Runs(func(r slotmap.Range, owner *Shard, epoch uint64) {
@@ -177,6 +180,12 @@ func TestTable(t *testing.T) {
 				r.Op = OpForget
 			case "dissolve":
 				r.Op = OpDissolve
+			case "dropped":
+				r.Op = OpDropped
+			case "recover":
+				seed := *tab
+				seed.Generation++
+				r.Op, r.Table, tab = OpAdopt, &seed, empty()
 			default:
 				t.Fatalf("unknown command %s", d.Cmd)
 			}

@@ -80,7 +80,8 @@ func decodeRequest(b []byte) (*Request, error) {
 //
 //	format(1) flags(1) cluster(20) into(20) generation version epoch lastNumber (uvarints)
 //	n(uvarint) n × voter(20)
-//	n(uvarint) n × shard: number epoch revision (uvarints) id(20) primary(20) flags(1) members inSync
+//	n(uvarint) n × shard: number epoch revision (uvarints) id(20) primary(20) flags(1) members inSync, and if flags say that there are remains:
+//	               n(uvarint) n × ( first(uvarint) last-first(uvarint) ), ascending
 //	runs until all slots are described: length(uvarint) number(uvarint) epoch(uvarint)
 //	n(uvarint) n × answer: request(16) outcome(1) epoch(uvarint) version(uvarint)
 func appendTable(b []byte, t *Table, answers bool) []byte {
@@ -120,9 +121,19 @@ func appendShard(b []byte, s *Shard) []byte {
 	b = binary.AppendUvarint(b, s.Revision)
 	b = s.ID.Append(b)
 	b = s.Primary.Append(b)
-	b = append(b, bit(s.Strict, 1))
+	b = append(b, bit(s.Strict, 1)|bit(s.Remains != nil, 2))
 	b = appendIDs(b, s.Members)
-	return appendIDs(b, s.InSync)
+	b = appendIDs(b, s.InSync)
+	if s.Remains == nil {
+		return b
+	}
+	ranges := s.Remains.Ranges()
+	b = binary.AppendUvarint(b, uint64(len(ranges)))
+	for _, r := range ranges {
+		b = binary.AppendUvarint(b, uint64(r.First))
+		b = binary.AppendUvarint(b, uint64(r.Last-r.First))
+	}
+	return b
 }
 
 func appendResult(b []byte, r Result) []byte {
@@ -178,10 +189,29 @@ func (d *decoder) table() (*Table, error) {
 func (d *decoder) shard() *Shard {
 	s := &Shard{number: d.uint32(), Epoch: d.uvarint(), Revision: d.uvarint(), ID: d.id(), Primary: d.id()}
 	flags := d.byte()
-	s.Strict = flags == 1
+	s.Strict = flags&1 != 0
 	s.Members, s.InSync = d.ids(), d.ids()
-	d.bad = d.bad || flags > 1
+	if flags&2 != 0 {
+		s.Remains = d.remains()
+	}
+	d.bad = d.bad || flags > 3
 	return s
+}
+
+// remains reads at least one slot, in ranges that are ascending and don't touch.
+func (d *decoder) remains() *slotmap.Set {
+	set, next := new(slotmap.Set), uint64(0)
+	for range d.count(slotmap.Slots/2, 2) {
+		first, more := d.uvarint(), d.uvarint()
+		if d.bad || first < next || first >= slotmap.Slots || more >= slotmap.Slots-first {
+			d.bad = true
+			return nil
+		}
+		set.AddRange(slotmap.Range{First: uint16(first), Last: uint16(first + more)})
+		next = first + more + 2
+	}
+	d.bad = d.bad || set.Len() == 0
+	return set
 }
 
 func (d *decoder) result() Result {

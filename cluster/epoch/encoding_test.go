@@ -23,9 +23,13 @@ func sampleTable(t testing.TB) *Table {
 		{Op: OpInSync, Shard: sid(0), Expect: 7, InSync: []slotmap.NodeID{nid(2)}, Strict: true},
 		{Op: OpSlots, Slots: tab.Expect(one(5))},
 		{Op: OpPrimary, Shard: sid(0), Node: nid(3), Expect: 7},
+		{Op: OpSlots, Slots: tab.Expect(slotmap.SetOf([]slotmap.Range{{First: 51, Last: 53}, {First: 16383, Last: 16383}})), Shard: sid(0), Expect: 7, Node: nid(1), Revision: 1 << 40, Released: true},
 	} {
 		r.ID = NewRequestID()
 		tab, _ = apply(tab, uint64(5+i), &r)
+	}
+	if tab.Shard(sid(1)).Remains == nil {
+		t.Fatal("the hand-over has left no remains")
 	}
 	return tab
 }
@@ -49,6 +53,7 @@ func TestEncodings(t *testing.T) {
 		},
 		{ID: NewRequestID(), Op: OpInSync, Shard: sid(1), Strict: true, InSync: []slotmap.NodeID{nid(1), nid(2)}, Revision: 5},
 		{ID: NewRequestID(), Op: OpAdopt, Table: bare, Cluster: nid(4)},
+		{ID: NewRequestID(), Op: OpDropped, Shard: sid(1), Node: nid(1), Expect: 1 << 40, Slots: []SlotsAt{{Range: slotmap.Range{First: 51, Last: 53}, Epoch: 9}}},
 	} {
 		got, err := decodeRequest(appendRequest(nil, &r))
 		if err != nil || !reflect.DeepEqual(*got, r) {
@@ -67,6 +72,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add(appendRequest(nil, &Request{Op: OpAdopt, Table: sampleTable(f)}))
 	f.Add(appendRequest(nil, &Request{Op: OpPrimary, Shard: sid(0), Node: nid(2), Expect: 7, InSync: []slotmap.NodeID{nid(1)}}))
 	start := sampleTable(f)
+	f.Add(appendRequest(nil, &Request{Op: OpDropped, Shard: sid(1), Node: nid(1), Expect: 1 << 40, Slots: start.Expect(one(52))}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRequest(b)
 		if err != nil {

@@ -18,7 +18,8 @@ const (
 	OpAdopt Op = 2
 	// OpSlots grants Slots to Shard, or to nobody when Shard is empty. Slots that another shard owns need Released:
 	// their primary has stopped serving them. Others are first taken to nobody, and granted a full lease later. With a Node, that must still
-	// be the primary of its shard since the epoch Revision: what it says of the slots is void once another one has its place.
+	// be the primary of its shard since the epoch Revision: what it says of the slots is void once another one has its place. It hands them over with
+	// all that is in them, and its data of them become its shard's Remains.
 	OpSlots Op = 3
 	// OpPrimary makes Node the primary of Shard, whose epoch is still Expect. Released: the old primary has handed over, and holds all that Node does.
 	// Lossy: also a Node that may miss acknowledged writes, since an operator says so.
@@ -33,6 +34,8 @@ const (
 	// OpDissolve ends a group that has granted nothing yet, in favour of the group Cluster, whose ID is smaller or
 	// which has granted something (Released).
 	OpDissolve Op = 8
+	// OpDropped says that Node, the primary of Shard since the epoch Expect, has dropped what it had of Slots: they are no Remains any more.
+	OpDropped Op = 9
 )
 
 // RequestID names a request through all its tries.

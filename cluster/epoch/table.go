@@ -25,6 +25,8 @@ type Shard struct {
 	InSync []slotmap.NodeID
 	// Revision is the version of the table in which the shard last changed.
 	Revision uint64
+	// Remains are slots that the shard has handed over and whose data it has yet to drop, nil for none: see remains.go.
+	Remains *slotmap.Set
 
 	number uint32 // names the shard in the slots; never used again
 }
@@ -257,7 +259,7 @@ func (t *Table) add(s *Shard) {
 }
 
 // check says whether the table keeps its invariants: each node in one shard at most, primaries and in-sync
-// replicas are members, slots belong to known shards.
+// replicas are members, slots belong to known shards, and nothing that a shard owns is among its remains.
 func (t *Table) check() error {
 	numbers := map[uint32]bool{0: true}
 	nodes := make(map[slotmap.NodeID]bool)
@@ -278,8 +280,12 @@ func (t *Table) check() error {
 			}
 		}
 	}
-	for _, at := range t.slots {
-		if !numbers[at.shard] {
+	shards := make(map[uint32]*Shard, len(t.Shards))
+	for _, s := range t.Shards {
+		shards[s.number] = s
+	}
+	for i, at := range t.slots {
+		if !numbers[at.shard] || at.shard != 0 && shards[at.shard].HasRemains(uint16(i)) {
 			return errEncoding
 		}
 	}

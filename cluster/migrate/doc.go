@@ -10,7 +10,7 @@
 // what it had said that it holds.
 //
 // A node that stops being a primary ends its part in every move, on both sides. What it had imported is in its shard's log: the new primary ends or
-// drops that as it would after a crash.
+// drops that as it would after a crash. What it had given away and not dropped is in the group's table (epoch.Shard.Remains): the new primary drops it.
 //
 // Two state machines without clocks, goroutines and sockets decide what is done: source.go and target.go.
 package migrate

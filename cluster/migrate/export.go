@@ -402,15 +402,20 @@ func (r *exportRun) note() error {
 func (r *exportRun) holdBack() error {
 	r.held = time.Now()
 	r.letGo = r.m.Holds.add(r.group)
-	txn := r.store.NewTxn()
-	for _, slot := range slotsOf(r.group) {
-		txn.Lock([]uint16{slot}, true)
-		txn.Discard()
-	}
+	passLocks(r.store, r.group)
 	if r.m.o.Busy() {
 		return errSlow // MIGRATE has read keys, and is about to delete them
 	}
 	return r.ctx.Err()
+}
+
+// passLocks returns when those commands for held slots have ended that had begun before.
+func passLocks(store *engine.Store, set *slotmap.Set) {
+	txn := store.NewTxn()
+	for _, slot := range slotsOf(set) {
+		txn.Lock([]uint16{slot}, true)
+		txn.Discard()
+	}
 }
 
 // drain sends the last records and waits until the target holds everything.

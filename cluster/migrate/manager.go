@@ -38,6 +38,11 @@ type Cluster interface {
 	AwaitVersion(ctx context.Context, version uint64) error
 	// Mine are those of the slots that this node's shard owns by the table that it routes by.
 	Mine(set *slotmap.Set) *slotmap.Set
+	// Remains are the slots that this node's shard has handed over and whose data this node, its primary, has yet to drop. They prove that the data
+	// are old: the group keeps them (epoch.Shard.Remains).
+	Remains() *slotmap.Set
+	// Dropped tells the group that this node, and its replicas, have dropped what they had of slots.
+	Dropped(ctx context.Context, set *slotmap.Set) error
 }
 
 // Plan asks the group for a grant. It returns the version of the table that has it, ErrDenied when it was refused for good, or another error when
@@ -175,8 +180,10 @@ func (m *Manager) Start(requests []Request) error {
 			return Refusal(fmt.Sprintf("I am already migrating slot %d.", slot))
 		}
 	}
-	if slot, ok := common(&m.mu.leaving, &all); ok {
-		return Refusal(fmt.Sprintf("Slot %d has just been moved.", slot))
+	for _, moved := range []*slotmap.Set{&m.mu.leaving, &m.mu.dropping} {
+		if slot, ok := common(moved, &all); ok {
+			return Refusal(fmt.Sprintf("Slot %d has just been moved.", slot))
+		}
 	}
 	union(&m.mu.exporting, &all)
 	for _, r := range requests {
@@ -273,26 +280,6 @@ func (m *Manager) note(set *slotmap.Set, leaving bool) error {
 	return nil
 }
 
-// drop removes the data of slots that have been moved away, and the note about them.
-func (m *Manager) drop(set *slotmap.Set) {
-	m.update(func() { union(&m.mu.dropping, set) })
-	m.wg.Go(func() {
-		defer m.update(func() { minus(&m.mu.dropping, set) })
-		if pause(m.ctx, dropDelay) != nil {
-			return // the note is still there
-		}
-		if gone := without(set, m.o.Cluster.Mine(set)); gone.Len() > 0 {
-			if _, err := m.o.Store().DropSlots(slotsOf(gone)); err != nil {
-				m.log.Warn("slot migration: the data of slots that have moved away stays", "slots", rangesText(gone), "err", err)
-			}
-		}
-		reached("export:dropped")
-		if err := m.note(set, false); err != nil {
-			m.log.Warn("slot migration: the note about slots that have moved away stays", "err", err)
-		}
-	})
-}
-
 // resume looks after slots that a process before this one was about to give away. As a replica it only waits: they are its primary's.
 func (m *Manager) resume(set *slotmap.Set, letGo func()) {
 	defer letGo()
@@ -353,6 +340,7 @@ func (m *Manager) settle(ctx context.Context, set *slotmap.Set) (mine *slotmap.S
 func (m *Manager) janitor() {
 	for pause(m.ctx, janitorPace) == nil {
 		m.update(m.forsake)
+		m.sweep()
 		store := m.o.Store()
 		if len(store.Importing()) == 0 || !m.o.Cluster.Serving() {
 			continue
@@ -442,13 +430,17 @@ func without(a, b *slotmap.Set) *slotmap.Set {
 	return &out
 }
 
+func both(a, b *slotmap.Set) *slotmap.Set {
+	out := *a
+	for i := range out {
+		out[i] &= b[i]
+	}
+	return &out
+}
+
 // common is the first slot that is in both sets.
 func common(a, b *slotmap.Set) (slot uint16, ok bool) {
-	both := *a
-	for i := range both {
-		both[i] &= b[i]
-	}
-	if ranges := both.Ranges(); len(ranges) > 0 {
+	if ranges := both(a, b).Ranges(); len(ranges) > 0 {
 		return ranges[0].First, true
 	}
 	return 0, false

@@ -172,7 +172,7 @@ func clusterSetSlot(c *Ctx) {
 	case n == 5 && c.is(3, "migrating"):
 		c.changed(c.Node.Cluster.Migrate(slot, node))
 	case n == 5 && c.is(3, "importing"):
-		c.changed(c.Node.Cluster.Import(slot, node))
+		c.importSlot(slot, node)
 	case n == 4 && c.is(3, "stable"):
 		c.changed(c.Node.Cluster.Stable(slot))
 	case n == 5 && c.is(3, "node"):
@@ -180,6 +180,19 @@ func clusterSetSlot(c *Ctx) {
 	default:
 		c.Out.Error("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP")
 	}
+}
+
+// importSlot is SETSLOT IMPORTING. What is left here of a slot that was handed over goes first.
+func (c *Ctx) importSlot(slot uint16, from string) {
+	cl := c.Node.Cluster
+	if !c.Node.View().Left(slot) {
+		c.changed(cl.Import(slot, from))
+		return
+	}
+	c.changing(func() error {
+		cl.AwaitDropped(slot)
+		return cl.Import(slot, from)
+	})
 }
 
 // assignSlot is SETSLOT NODE.
@@ -439,7 +452,7 @@ func clusterCountKeys(c *Ctx) {
 		c.Out.Error("ERR Invalid slot")
 		return
 	}
-	c.Out.Int(c.Node.Store.SlotCounts(uint16(slot)).Keys)
+	c.Out.Int(c.Node.KeysServed(uint16(slot)))
 }
 
 func clusterGetKeys(c *Ctx) {
@@ -455,7 +468,7 @@ func clusterGetKeys(c *Ctx) {
 		c.Out.Error("ERR Invalid slot or number of keys")
 		return
 	}
-	limit = min(limit, c.Node.Store.SlotCounts(uint16(slot)).Keys)
+	limit = min(limit, c.Node.KeysServed(uint16(slot)))
 	names, err := c.keysInSlot(uint16(slot), int(limit))
 	if err != nil {
 		c.Fail(err)

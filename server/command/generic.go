@@ -392,7 +392,8 @@ func randomkey(c *Ctx) {
 
 func dbsize(c *Ctx) {
 	// The transaction's own writes count too: it may hold a whole burst.
-	c.Out.Int(c.Txn.DBCounts(c.Node.Store.DB(c.DB)).Keys)
+	db := c.Node.Store.DB(c.DB)
+	c.Out.Int(c.Txn.DBCounts(db).Keys - c.Node.leftBehind(db).Keys)
 }
 
 // flushMode parses the optional ASYNC or SYNC: both are the same here.

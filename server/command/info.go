@@ -203,10 +203,10 @@ func infoCluster(n *Node, w *infoWriter) {
 func infoKeyspace(n *Node, w *infoWriter) {
 	for db := range n.Store.Databases() {
 		physical := n.Store.DB(db)
-		counts := w.txn.DBCounts(physical)
-		if counts.Keys == 0 {
+		counts, left := w.txn.DBCounts(physical), n.leftBehind(physical)
+		if counts.Keys == left.Keys {
 			continue
 		}
-		w.field("db"+strconv.Itoa(db), fmt.Sprintf("keys=%d,expires=%d,avg_ttl=%d", counts.Keys, counts.Expires, n.Store.AverageTTL(physical)))
+		w.field("db"+strconv.Itoa(db), fmt.Sprintf("keys=%d,expires=%d,avg_ttl=%d", counts.Keys-left.Keys, counts.Expires-left.Expires, n.Store.AverageTTL(physical)))
 	}
 }

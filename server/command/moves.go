@@ -89,6 +89,29 @@ func (n *Node) Arriving(slot uint16) <-chan struct{} {
 // Moving says whether a slot is part of a migration.
 func (n *Node) Moving(slot uint16) bool { return n.Moves != nil && n.Moves.Moving(slot) }
 
+// KeysServed counts the keys of a slot, without what is left of one that was handed over.
+func (n *Node) KeysServed(slot uint16) int64 {
+	if n.View().Left(slot) {
+		return 0
+	}
+	return n.Store.SlotCounts(slot).Keys
+}
+
+// leftBehind counts, in a physical database, what this node has of slots that were handed over, and has yet to drop.
+func (n *Node) leftBehind(db uint8) (sum engine.Counts) {
+	left := n.View().Remains()
+	if left == nil {
+		return sum
+	}
+	for _, r := range left.Ranges() {
+		for slot := int(r.First); slot <= int(r.Last); slot++ {
+			c := n.Store.SlotDBCounts(uint16(slot), db)
+			sum.Keys, sum.Expires, sum.Bytes = sum.Keys+c.Keys, sum.Expires+c.Expires, sum.Bytes+c.Bytes
+		}
+	}
+	return sum
+}
+
 // moveInfo shows migrations in INFO cluster.
 func (n *Node) moveInfo(field func(name string, value any)) {
 	if n.Moves == nil {
@@ -106,10 +129,15 @@ func (n *Node) moveInfo(field func(name string, value any)) {
 			imports++
 		}
 	}
+	toDrop := 0
+	if left := n.View().Remains(); left != nil {
+		toDrop = left.Len()
+	}
 	p := n.Moves.Pauses()
 	field("cluster_slot_migration_exports", exports)
 	field("cluster_slot_migration_imports", imports)
 	field("cluster_slot_migration_remaining_bytes", remaining)
+	field("cluster_slot_migration_slots_to_drop", toDrop)
 	field("cluster_slot_migration_groups_moved", p.Groups)
 	field("cluster_slot_migration_last_pause_usec", p.Last.Microseconds())
 	field("cluster_slot_migration_max_pause_usec", p.Most.Microseconds())
