@@ -253,17 +253,36 @@ func (c *Cluster) settleFirst() error {
 	return c.publish()
 }
 
-// publish saves what changed, makes a new view, and announces this node's record
-// if it has a new version. An epoch or a claim is on disk before anybody hears of it. The caller holds mu.
+// publish saves what changed, makes a new view, and announces this node's record if it has a new version. The caller holds mu.
+//
+// Without a group an epoch or a claim is on disk before anybody hears of it. With one neither is this node's word: then mu is given up while the disk
+// works, so that a slow one holds up neither routing nor gossip, and the table may have changed when publish returns.
 func (c *Cluster) publish() error {
-	c.mu.turn++
-	err := c.store.save(c.mu.table.conf(), c.mu.turn)
+	turn := c.draft()
+	var err error
+	if c.mu.table.formed() {
+		c.show()
+		c.mu.unsaved = false
+		c.mu.Unlock()
+		err = c.store.flush(turn)
+		c.mu.Lock()
+	} else {
+		err = c.store.flush(turn)
+		c.show()
+		c.mu.unsaved = false
+	}
 	if err != nil {
+		c.mu.unsaved = true
 		c.log.Error("cluster: cannot save nodes.conf", "err", err)
 	}
-	c.show()
-	c.mu.unsaved = err != nil
 	return err
+}
+
+// draft hands the table to the store. The caller holds mu.
+func (c *Cluster) draft() (turn uint64) {
+	c.mu.turn++
+	c.store.put(c.mu.table.conf(), c.mu.turn)
+	return c.mu.turn
 }
 
 // show is publish for what others have told, which may be on disk a little later. The caller holds mu.
@@ -284,11 +303,10 @@ func (c *Cluster) saveLate() {
 		c.mu.Unlock()
 		return
 	}
-	c.mu.turn++
-	turn, text := c.mu.turn, c.mu.table.conf()
+	turn := c.draft()
 	c.mu.unsaved = false
 	c.mu.Unlock()
-	if err := c.store.save(text, turn); err != nil {
+	if err := c.store.flush(turn); err != nil {
 		c.log.Error("cluster: cannot save nodes.conf", "err", err)
 		c.mu.Lock()
 		c.mu.unsaved = true
@@ -399,8 +417,8 @@ func (c *Cluster) merge(s *state, met bool) {
 		c.show()
 	}
 	for _, id := range news {
-		if id != t.self {
-			c.announce(gossip.News{Subject: id, Version: t.peers[id].Version, Holder: t.self})
+		if p := t.peers[id]; p != nil && id != t.self {
+			c.announce(gossip.News{Subject: id, Version: p.Version, Holder: t.self})
 		}
 	}
 }

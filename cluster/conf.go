@@ -271,17 +271,28 @@ func (s *saved) slots(word string, set *slotmap.Set) error {
 	return fmt.Errorf("%q is no slot", word)
 }
 
-// store keeps nodes.conf.
+// store keeps nodes.conf. What it should say is handed in without waiting, in order (put, add), and brought to the disk by whoever calls flush and
+// flushNotes: one write at a time, each of all that has been handed in by then, so that however many wait, at most one more write does for them.
 type store struct {
 	fs   vfs.FS
 	path string
 	lock io.Closer
 
-	mu    sync.Mutex
-	saved []byte
-	turn  uint64 // of the newest text that was given to save
-	notes []note // not in that text
-	size  int64  // of the file
+	mu    sync.Mutex // never held while the disk works
+	next  draft
+	notes []note // not in a text that is in the file
+	force bool   // write, whatever the file says
+
+	disk  sync.Mutex // held while it does, and taken before mu
+	saved []byte     // the file begins with
+	turn  uint64     // of saved
+	size  int64      // of the file
+}
+
+// draft is a text, and the turn in which it was made.
+type draft struct {
+	text []byte
+	turn uint64
 }
 
 // openStore locks the file's place and reads it; nil when there is none or it is empty.
@@ -315,19 +326,52 @@ func (st *store) load() (*saved, error) {
 	return s, nil
 }
 
-// save replaces the file, unless it says the same already or a text of a later turn has come before.
-func (st *store) save(text []byte, turn uint64) error {
+// put hands in what the file should say from now on, unless that is older than what it was told last.
+func (st *store) put(text []byte, turn uint64) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if turn < st.turn {
+	if turn >= st.next.turn {
+		st.next = draft{text, turn}
+	}
+}
+
+// flush returns when the text of a turn, or a later one, is on disk.
+func (st *store) flush(turn uint64) error {
+	st.disk.Lock()
+	defer st.disk.Unlock()
+	st.mu.Lock()
+	next, force, notes := st.next, st.force, len(st.notes)
+	content := bytes.Clone(next.text)
+	for _, n := range st.notes {
+		if n.turn > next.turn {
+			content = append(content, n.line...)
+		}
+	}
+	st.mu.Unlock()
+	if st.turn >= turn && !force {
 		return nil
 	}
-	st.turn = turn
-	kept := st.since(turn)
-	content := append(bytes.Clone(text), kept...)
-	if bytes.Equal(text, st.saved) && st.size == int64(len(content)) {
-		return nil
+	if force || !bytes.Equal(next.text, st.saved) || st.size != int64(len(content)) {
+		if err := st.replace(content); err != nil {
+			return err
+		}
 	}
+	st.saved, st.turn = next.text, next.turn
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.force = false
+	var rest []note
+	for i, n := range st.notes {
+		if n.turn > next.turn {
+			n.inFile = n.inFile || i < notes
+			rest = append(rest, n)
+		}
+	}
+	st.notes = rest
+	return nil
+}
+
+func (st *store) replace(content []byte) error {
 	tmp := st.path + ".tmp"
 	f, err := st.fs.Create(tmp, vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -343,12 +387,8 @@ func (st *store) save(text []byte, turn uint64) error {
 	if err := st.fs.Rename(tmp, st.path); err != nil {
 		return err
 	}
-	st.size = int64(len(content))
-	if err := st.syncDir(); err != nil {
-		return err
-	}
-	st.saved = content[:len(text)]
-	return nil
+	st.saved, st.turn, st.size = nil, 0, int64(len(content)) // not known to outlast a crash yet
+	return st.syncDir()
 }
 
 func (st *store) syncDir() error {
@@ -359,11 +399,11 @@ func (st *store) syncDir() error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// forget makes the next save write in any case.
+// forget makes the next flush write in any case.
 func (st *store) forget() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.saved = nil
+	st.force = true
 }
 
 func (st *store) close() error { return st.lock.Close() }

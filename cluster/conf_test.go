@@ -90,7 +90,7 @@ func TestConfSurvivesCrashes(t *testing.T) {
 	table := exampleTable()
 	for epoch := uint64(10); epoch < 30; epoch++ {
 		table.currentEpoch = epoch
-		if err := st.save(table.conf(), epoch); err != nil {
+		if err := save(st, table.conf(), epoch); err != nil {
 			t.Fatal(err)
 		}
 		crashed := fs.CrashClone(vfs.CrashCloneCfg{})
@@ -143,23 +143,33 @@ func TestNotes(t *testing.T) {
 		}
 	}
 	a, b := digitID("a"), digitID("b")
-	must(st.save(early, 1))
-	must(st.note(note{2, noteMigrating(1, b)}))
-	must(st.note(note{3, noteImporting(8, b)}))
-	must(st.note(note{4, noteStable(5)}))
+	must(save(st, early, 1))
+	must(addNote(st, note{turn: 2, line: noteMigrating(1, b)}))
+	must(addNote(st, note{turn: 3, line: noteImporting(8, b)}))
+	must(addNote(st, note{turn: 4, line: noteStable(5)}))
 	reads(fmt.Sprintf("map[1:%s] map[6:%s 8:%s]", b, b, b))
 	// A text that was made before a note does not take it away, one that was made later does.
-	must(st.save(early, 1))
+	must(save(st, early, 1))
 	reads(fmt.Sprintf("map[1:%s] map[6:%s 8:%s]", b, b, b))
-	must(st.save(append(early, noteMigrating(2, a)...), 3))
+	must(save(st, append(early, noteMigrating(2, a)...), 3))
 	reads(fmt.Sprintf("map[2:%s] map[6:%s]", a, b))
-	must(st.save(early, 5))
+	must(save(st, early, 5))
 	reads(fmt.Sprintf("map[5:%s] map[6:%s]", b, b))
 	for _, torn := range []string{"[7->-abc", "[7", "\x00\x00\x00\n", "[7->-" + string(a), strings.Repeat("x", 2*maxConfLine)} {
-		must(st.save(early, 6))
-		must(st.note(note{6, torn}))
+		must(save(st, early, 6))
+		must(addNote(st, note{turn: 6, line: torn}))
 		reads(fmt.Sprintf("map[5:%s] map[6:%s]", b, b))
 		st.forget()
 	}
 	must(st.close())
+}
+
+func save(st *store, text []byte, turn uint64) error {
+	st.put(text, turn)
+	return st.flush(turn)
+}
+
+func addNote(st *store, n note) error {
+	st.add(n)
+	return st.flushNotes()
 }

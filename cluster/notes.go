@@ -20,8 +20,9 @@ import (
 //
 // note is such a line, and the turn in which it was made.
 type note struct {
-	turn uint64
-	line string
+	turn   uint64
+	line   string
+	inFile bool
 }
 
 func noteMigrating(slot uint16, to slotmap.NodeID) string {
@@ -45,48 +46,64 @@ func (s *saved) applyNote(line string) (ok bool) {
 	return s.slots(line, nil) == nil
 }
 
-// note puts a line behind the file's last.
-func (st *store) note(n note) error {
+// add hands in a line.
+func (st *store) add(n note) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	st.notes = append(st.notes, n)
+}
+
+// flushNotes puts the lines that are not in the file behind its last.
+func (st *store) flushNotes() error {
+	st.disk.Lock()
+	defer st.disk.Unlock()
+	st.mu.Lock()
+	notes, lines := len(st.notes), ""
+	for _, n := range st.notes {
+		if !n.inFile {
+			lines += n.line
+		}
+	}
+	st.mu.Unlock()
+	if lines == "" {
+		return nil
+	}
 	f, err := st.fs.OpenReadWrite(st.path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
-	if _, err := f.WriteAt([]byte(n.line), st.size); err != nil {
+	if _, err := f.WriteAt([]byte(lines), st.size); err != nil {
 		_ = f.Close()
 		return err
 	}
-	st.size += int64(len(n.line))
-	st.notes = append(st.notes, n)
-	return f.Close()
-}
-
-// since drops the notes that a text of the turn contains, and returns the others.
-func (st *store) since(turn uint64) (kept string) {
-	var rest []note
-	for _, n := range st.notes {
-		if n.turn > turn {
-			rest = append(rest, n)
-			kept += n.line
-		}
+	st.size += int64(len(lines))
+	st.mu.Lock()
+	for i := range notes {
+		st.notes[i].inFile = true
 	}
-	st.notes = rest
-	return kept
+	st.mu.Unlock()
+	return f.Close()
 }
 
 // mark applies one of SETSLOT's marks to the table, and notes it. It claims nothing and gives nothing up.
 func (c *Cluster) mark(line string, fn func(t *table) error) error {
+	if err := c.noted(line, fn); err != nil {
+		return err
+	}
+	if err := c.store.flushNotes(); err != nil {
+		return fmt.Errorf("error saving the cluster node config: %w", err)
+	}
+	return nil
+}
+
+func (c *Cluster) noted(line string, fn func(t *table) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := fn(c.mu.table); err != nil {
 		return err
 	}
 	c.mu.turn++
-	err := c.store.note(note{c.mu.turn, line})
+	c.store.add(note{turn: c.mu.turn, line: line})
 	c.show()
-	if err != nil {
-		return fmt.Errorf("error saving the cluster node config: %w", err)
-	}
 	return nil
 }
