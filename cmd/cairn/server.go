@@ -159,14 +159,13 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 			return err
 		}
 	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve() }()
-
 	removePID, err := writePID(conf.PidFile())
 	if err != nil {
 		logs.Warn("no pidfile", "error", err)
 	}
 	defer removePID()
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve() }()
 	for _, a := range srv.Addrs() {
 		logs.notice("Ready to accept connections", "address", a, "after", time.Since(began).Round(time.Millisecond))
 	}
