@@ -137,7 +137,12 @@ func TestSlotsMoveWhileClientsUseThem(t *testing.T) {
 		if m := migrations(t, nodes[1]); m[0]["operation"] != "IMPORT" && m[1]["operation"] != "IMPORT" {
 			t.Errorf("the target shows %v", m)
 		}
-		poll.Within(t, "the source drops what it has given away", 10*time.Second, func() bool { return sizeOf(t, nodes[:1]) == 0 })
+		if n := sizeOf(t, nodes[:1]); n != 0 {
+			t.Errorf("the source counts %d keys that are another node's", n)
+		}
+		poll.Within(t, "the source drops what it has given away", 10*time.Second, func() bool {
+			return infoField(t, nodes[0], "cluster_slot_migration_slots_to_drop") == "0" && sizeOf(t, nodes[:1]) == 0
+		})
 		moveSlots(t, nodes[1], nodes[0], 0, 5460)
 	}
 	written, failed := w.end()
