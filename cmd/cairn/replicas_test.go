@@ -56,6 +56,9 @@ func replicated(t *testing.T, nodes []*testnode.Node, replicas int) {
 			if strings.Contains(v.Text, "cluster_group_voters:1\r") || strings.Contains(v.Text, "cluster_group_voters:2\r") {
 				return fmt.Errorf("port %d: the group is still growing", n.Port) // and survives no failure yet
 			}
+			if v, err = n.Do("CLUSTER", "NODES"); err != nil || strings.Count(v.Text, "slave ") != replicas {
+				return fmt.Errorf("port %d: the group has not placed all replicas yet: %v, %v", n.Port, v, err)
+			}
 		}
 		if up != replicas {
 			return fmt.Errorf("%d replicas are up", up)

@@ -63,6 +63,9 @@ func whole(t *testing.T, nodes []*testnode.Node) {
 			if voters, _ := strconv.Atoi(infoField(t, n, "cluster_group_voters")); voters < 3 {
 				return false
 			}
+			if strings.Count(do(t, n, "CLUSTER", "NODES"), "slave ") != 2 { // the group has not placed both yet
+				return false
+			}
 		}
 		return up == 2
 	})
