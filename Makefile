@@ -52,7 +52,7 @@ torture: ## torment a cluster of real processes and check what it promises (part
 bench: bin/cairn ## side by side with redis-server (needs redis-server and redis-benchmark)
 	$(GO) run ./bench/compare $(BENCH)
 
-bench-cluster: bin/cairn ## what replicas cost, full and partial syncs, moves of slots, failovers (18 GB of disk)
+bench-cluster: bin/cairn ## what replicas cost, full and partial syncs, moves of slots, failovers (needs 13 GB of disk)
 	$(GO) run ./bench/compare -mode replica
 	$(GO) run ./bench/compare -mode fullsync
 	$(GO) run ./bench/compare -mode catchup

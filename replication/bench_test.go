@@ -79,6 +79,7 @@ func BenchmarkCatchUp(b *testing.B) {
 				took := time.Since(began).Seconds()
 				b.ReportMetric(float64(a.m.Store().End())/1e6/took, "MB/s")
 				b.ReportMetric(float64(writes)/took, "writes/s")
+				r.stop() // the next one has its name
 			}
 		})
 	}
@@ -98,5 +99,6 @@ func BenchmarkFullSync(b *testing.B) {
 		poll.Until(b, "synced", func() bool { return sameTail(a.m.Store(), r.m.Store()) })
 		took := time.Since(began).Seconds()
 		b.ReportMetric(float64(r.m.Status().Fetched)/1e6/took, "MB/s")
+		r.stop() // the next one has its name
 	}
 }
