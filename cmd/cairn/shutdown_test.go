@@ -220,3 +220,38 @@ func TestTakenPortFirst(t *testing.T) {
 		t.Errorf("the folder holds %v, %v", entries, err)
 	}
 }
+
+// TestStopHandsOver stops primaries of a cluster under writers, by SIGTERM and by SHUTDOWN: their replicas go on, and nothing that was acknowledged is lost.
+func TestStopHandsOver(t *testing.T) {
+	t.Parallel()
+	nodes := sixNodes(t)
+	for _, stop := range []struct {
+		key string
+		by  func(n *testnode.Node) error
+	}{
+		{"a", func(n *testnode.Node) error { return n.Stop(30 * time.Second) }},
+		{"b", func(n *testnode.Node) error {
+			_, _ = n.Do("SHUTDOWN") // has no answer
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			return n.Wait(ctx)
+		}},
+	} {
+		w := startWriter(t, nodes, stop.key)
+		w.progress(500, 30*time.Second)
+		old := owner(t, nodes, stop.key)
+		w.mark()
+		if err := stop.by(old); err != nil {
+			t.Fatal(err)
+		}
+		w.progress(500, 30*time.Second)
+		t.Logf("longest pause %v", w.longest())
+		if lost := w.lost(); lost != 0 {
+			t.Errorf("%d of %d acknowledged writes lost; errors %v", lost, len(w.acked), w.errors)
+		}
+		if err := old.Start(); err != nil {
+			t.Fatal(err)
+		}
+		replicated(t, nodes, 3)
+	}
+}
