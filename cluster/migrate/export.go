@@ -23,6 +23,8 @@ const (
 	nearTime = 10 * time.Millisecond
 	// enoughRounds is how often more is asked of a writer that leaves ever more to be sent.
 	enoughRounds = 50
+	// nearBytes is how much of the log may be left to be sent while commands wait. Twice as much each time it was more.
+	nearBytes    = 2 << 20
 	lookPace     = 50 * time.Millisecond
 	firstBackoff = 200 * time.Millisecond
 	maxBackoff   = 5 * time.Second
@@ -109,6 +111,7 @@ type exportRun struct {
 	letGo func()
 	// held is when commands began to wait, ready when the target had all, granted when the group had answered.
 	held, ready, granted time.Time
+	slow                 int // how often they were let go again
 	noted                bool
 	plan                 Plan
 	table                uint64
@@ -420,6 +423,10 @@ func passLocks(store *engine.Store, set *slotmap.Set) {
 
 // drain sends the last records and waits until the target holds everything.
 func (r *exportRun) drain() error {
+	if end := r.store.End(); end-r.at > nearBytes<<min(r.slow, 20) { // a large value came in the last moment
+		r.slow++
+		return errSlow
+	}
 	ctx, cancel := context.WithTimeoutCause(r.ctx, drainPatience, errSlow)
 	defer cancel()
 	err := r.tail(ctx, r.store.End())
@@ -452,23 +459,27 @@ func (r *exportRun) propose() error {
 // conclude lets the commands go: they are sent to the target, which serves them from now on.
 func (r *exportRun) conclude() error {
 	_ = r.link.send(frameGranted, number(r.table))
-	r.release()
-	paused := time.Since(r.held)
-	r.m.update(func() {
-		p := &r.m.mu.pauses
-		p.Groups, p.Last, p.Most = p.Groups+1, paused, max(p.Most, paused)
-	})
+	paused := r.release()
+	r.m.update(func() { r.m.mu.pauses.Groups++ })
 	r.m.log.Info("slot migration: handed over", "name", r.j.name, "slots", rangesText(r.group), "target", r.j.target, "paused", paused.Round(10*time.Microsecond),
 		"drained", r.ready.Sub(r.held).Round(10*time.Microsecond), "granted", r.granted.Sub(r.ready).Round(10*time.Microsecond))
 	_, err := r.link.wait(r.m.ctx, establishTimeout, frameEnded, 0)
 	return err
 }
 
-func (r *exportRun) release() {
-	if r.letGo != nil {
-		r.letGo()
-		r.letGo = nil
+// release lets the commands go, if they are held, and returns for how long they have waited.
+func (r *exportRun) release() (paused time.Duration) {
+	if r.letGo == nil {
+		return 0
 	}
+	r.letGo()
+	r.letGo = nil
+	paused = time.Since(r.held)
+	r.m.update(func() {
+		p := &r.m.mu.pauses
+		p.Last, p.Most = paused, max(p.Most, paused)
+	})
+	return paused
 }
 
 // undo leaves everything as it was. There is no proposal that could still be granted.
