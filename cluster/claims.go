@@ -13,6 +13,9 @@ type Refusal string
 
 func (r Refusal) Error() string { return string(r) }
 
+// errLeft: what is left of a slot that was handed over is old, and must not come back with it.
+const errLeft = TryAgain("This node has yet to drop what it had of the slot")
+
 func refuse(format string, args ...any) error { return Refusal(fmt.Sprintf(format, args...)) }
 
 // What follows are the changes that CLUSTER subcommands make to a table; the caller settles it
@@ -106,7 +109,7 @@ func (t *table) imports(slot uint16, from slotmap.NodeID) error {
 		return refuse("I don't know about node %s", from)
 	}
 	if t.remains().Has(slot) {
-		return TryAgain("This node has yet to drop what it had of the slot")
+		return errLeft
 	}
 	t.importing[slot] = from
 	return nil

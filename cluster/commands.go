@@ -143,6 +143,9 @@ func (c *Cluster) Assign(slot uint16, to string, holding func(func(keys int64) e
 			if id != c.View().self.ID {
 				return c.depart(slotmap.SetOf([]slotmap.Range{{First: slot, Last: slot}}), count, ask)
 			}
+			if c.AwaitDropped(slot); c.View().Left(slot) {
+				return errLeft
+			}
 			if err := count(); err != nil {
 				return err
 			}
