@@ -20,6 +20,7 @@ import (
 //	log/     the log's segments
 //	store/   Pebble
 //	checkpoints/, store.new/, log.new/, INSTALL   see checkpoint.go and install.go
+//	slots.new, REPAIR                             see slotrepair.go
 //
 // Other files (nodes.conf, a configuration) may lie beside them.
 const (
@@ -89,12 +90,12 @@ func prepareFolder(dir string, o *Options) (io.Closer, error) {
 // tidyFolder finishes and removes what a crash has left half done.
 func tidyFolder(dir string, o *Options) error {
 	if o.ReadOnly {
-		if installing(dir, o.FS) {
+		if installing(dir, o.FS) || repairing(dir, o.FS) {
 			return fmt.Errorf("%w: %s is being replaced by another node's store: open it for writing once", ErrFolder, dir)
 		}
 		return nil
 	}
-	if err := finishInstall(dir, o.FS); err != nil {
+	if err := errors.Join(finishInstall(dir, o.FS), finishRepair(dir, o)); err != nil {
 		return err
 	}
 	return o.FS.RemoveAll(o.FS.PathJoin(dir, checkpointFolder))

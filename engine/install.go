@@ -37,11 +37,11 @@ func Incoming(dir string, fs vfs.FS) (store, log string) {
 
 // DiscardIncoming removes what was fetched, unless it is being installed.
 func DiscardIncoming(dir string, fs vfs.FS) error {
-	if installing(dir, fs) {
+	if installing(dir, fs) || repairing(dir, fs) {
 		return nil
 	}
 	store, log := Incoming(dir, fs)
-	return errors.Join(fs.RemoveAll(store), fs.RemoveAll(log))
+	return errors.Join(fs.RemoveAll(store), fs.RemoveAll(log), fs.RemoveAll(fs.PathJoin(dir, newSlotsFile)))
 }
 
 // Install replaces the store in dir, which must not be open, by the one in its Incoming folders, which must be whole and synced. After a

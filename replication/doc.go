@@ -33,7 +33,7 @@
 //	10 payload
 //
 //	from the primary
-//	  D decision   mode(1) offset(8)      go on at offset; cut the log at offset; or everything anew
+//	  D decision   mode(1) offset(8)      go on at offset; cut the log at offset; or everything anew (also the answer to R if that is less)
 //	  L log        offset(8) bytes        any piece of the log; records begin and end anywhere
 //	  P ping       end(8) stamp(8) behind(8)   how far the primary's log was written when it was sent, the stamp of the replica's last
 //	                                      acknowledgement before that, and how old the primary's own data may be: nanoseconds, negative if unknown
@@ -46,6 +46,7 @@
 //	from the replica
 //	  A ack        written(8) stable(8) synced(8) stamp(8)   the stamp is a time by the replica's clock, not 0, which comes back in pings
 //	  H have       last(1) n×[size(8) crc(4)]            what it has of each file already
+//	  R repair     slots(2048)                           a bit for each slot that it needs, since it can't just cut its log
 //
 // # Full sync
 //
@@ -53,4 +54,10 @@
 // bytes and their checksum. What is the same is not sent again, so a sync goes on where it was broken off, also when the
 // primary was restarted or the checkpoint is another one. Then it sends the log from the
 // checkpoint's offset. The replica goes on with its old data until the new is whole, replaces the store by it and reconnects.
+//
+// # Repair of slots
+//
+// A replica that is told to cut its log, but has what came behind in its store's files, asks with R for the slots that the
+// records there touch. They come as a single file (C, E), then B and the log from the fork on, as in a full sync. An older primary hangs up
+// instead; after some attempts the replica asks for everything.
 package replication

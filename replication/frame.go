@@ -37,6 +37,7 @@ const (
 	frameError    frameKind = 'X'
 	frameAck      frameKind = 'A'
 	frameHave     frameKind = 'H'
+	frameRepair   frameKind = 'R'
 )
 
 const (

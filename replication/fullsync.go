@@ -66,7 +66,7 @@ func (s *session) sendFull(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.sendRest(ctx, t, c)
+	return s.sendRest(ctx, t, c.Start, c.Until)
 }
 
 func (s *session) sendList(files []engine.CheckpointFile) error {
@@ -128,18 +128,18 @@ func (s *session) sendFile(ctx context.Context, t *throttle, c *engine.Checkpoin
 	return s.w.write(frameEnd, 0, u32(uint32(i)), u32(crc))
 }
 
-// sendRest sends the log that belongs to the checkpoint, and goes on until the replica hangs up to install it.
-func (s *session) sendRest(ctx context.Context, t *throttle, c *engine.Checkpoint) error {
-	err := s.w.write(frameBegin, 0, u64(c.Start.Offset), u32(c.Start.Link), u64(c.Until), []byte(formatTerms(c.Start.Terms)))
+// sendRest sends the log that belongs to a checkpoint, or to slots, and goes on until the replica hangs up to install it.
+func (s *session) sendRest(ctx context.Context, t *throttle, start wal.Start, until engine.Offset) error {
+	err := s.w.write(frameBegin, 0, u64(start.Offset), u32(start.Link), u64(until), []byte(formatTerms(start.Terms)))
 	if err != nil {
 		return err
 	}
-	in, err := s.store.Log().ReadRaw(c.Start.Offset)
+	in, err := s.store.Log().ReadRaw(start.Offset)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	for in.Offset() < c.Until {
+	for in.Offset() < until {
 		at := in.Offset()
 		if _, err := s.sendLog(in); err != nil {
 			return err
@@ -148,7 +148,7 @@ func (s *session) sendRest(ctx context.Context, t *throttle, c *engine.Checkpoin
 			return err
 		}
 	}
-	s.hold.Move(c.Until)
+	s.hold.Move(until)
 	<-ctx.Done()
 	return nil
 }

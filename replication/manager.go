@@ -86,10 +86,12 @@ type Manager struct {
 	reign     context.Context    // see Reign; changed under roleMu, too
 	endReign  context.CancelFunc // under roleMu
 
-	filling atomic.Bool
+	filling     atomic.Bool
+	smallRepair int64 // the constant; tests change it under mu
 
-	fullSyncs, partialOK, partialErr, rewinds atomic.Uint64
-	fetched, reused                           atomic.Uint64 // bytes of full syncs, as a replica
+	fullSyncs, partialOK, partialErr, slotSyncs atomic.Uint64 // as a primary
+	rewinds, slotRepairs                        atomic.Uint64 // as a replica
+	fetched, reused                             atomic.Uint64 // bytes of full syncs and slots, as a replica
 }
 
 // retained keeps the log for a replica that is gone for a moment.
@@ -111,7 +113,7 @@ func NewManager(store *engine.Store, o Options, s Settings) *Manager {
 			return new(net.Dialer).DialContext(ctx, "tcp", address)
 		}
 	}
-	m := &Manager{o: o, store: store, sessions: map[*session]context.CancelFunc{}, retained: map[string]*retained{}}
+	m := &Manager{o: o, store: store, sessions: map[*session]context.CancelFunc{}, retained: map[string]*retained{}, smallRepair: smallRepair}
 	m.beginReign()
 	m.SetSettings(s)
 	return m

@@ -47,8 +47,10 @@ type session struct {
 	sentEnd atomic.Uint64
 	// haves are what the replica has of a checkpoint's files.
 	haves chan []have
-	hold  *wal.Hold
-	buf   []byte
+	// repairs are the slots that the replica asks for when it can't just cut its log.
+	repairs chan []uint16
+	hold    *wal.Hold
+	buf     []byte
 
 	progress progress
 }
@@ -64,7 +66,7 @@ func (m *Manager) HandleSync(conn net.Conn, args [][]byte) error {
 	}
 	s := &session{
 		m: m, conn: conn, hello: h,
-		ask: make(chan struct{}, 1), haves: make(chan []have, 1), buf: make([]byte, chunkSize),
+		ask: make(chan struct{}, 1), haves: make(chan []have, 1), repairs: make(chan []uint16, 1), buf: make([]byte, chunkSize),
 		w: &frameWriter{conn: conn, timeout: m.timeout, compress: h.s2 && m.compressFor(conn)},
 	}
 	ctx, done, err := m.register(s)
@@ -162,8 +164,12 @@ func (s *session) serve(ctx context.Context, d decision) error {
 	case modeFull:
 		return s.sendFull(ctx)
 	}
-	<-ctx.Done() // the replica hangs up, cuts its log and comes again
-	return nil
+	select {
+	case <-ctx.Done(): // the replica hangs up, cuts its log and comes again
+		return nil
+	case slots := <-s.repairs:
+		return s.sendSlots(ctx, d.offset, slots)
+	}
 }
 
 // stream sends the log from an offset on, as it grows.
@@ -312,6 +318,15 @@ func (s *session) receive(ctx context.Context) error {
 					return nil
 				}
 				haves = nil
+			}
+		case frameRepair:
+			if len(f.payload) != engine.SlotSetBytes {
+				return errFrame
+			}
+			select {
+			case s.repairs <- engine.DecodeSlotSet(f.payload):
+			default:
+				return errFrame
 			}
 		default:
 			return errFrame

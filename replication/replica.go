@@ -59,6 +59,9 @@ type link struct {
 	// full is set when only a full sync can help; diverged counts the streams in a row that did not continue the log.
 	full     bool
 	diverged int
+	// ahead is set when the log parts from the primary's and can't just be cut; repairs counts what was tried then.
+	ahead   bool
+	repairs int
 
 	mu      sync.Mutex
 	fresh   freshness
@@ -267,7 +270,7 @@ func (c *linkConn) follow(ctx context.Context) error {
 		return errFrame
 	}
 	c.l.m.notice("replication: connected to the primary", "primary", c.l.address(), "mode", mode.String(), "offset", off)
-	if mode == modeRewind {
+	if mode == modeRewind && !c.l.ahead {
 		_ = c.conn.Close()
 		return c.rewind(ctx, off)
 	}
@@ -278,7 +281,10 @@ func (c *linkConn) follow(ctx context.Context) error {
 		defer wg.Done()
 		c.acknowledge(ctx)
 	}()
+	finish := c.install
 	switch {
+	case mode == modeRewind:
+		err, finish = c.fetchSlots(ctx, off), c.repair
 	case mode == modeFull:
 		err = c.fetchAll(ctx)
 	case mode == modePartial && off == c.store.End():
@@ -290,7 +296,7 @@ func (c *linkConn) follow(ctx context.Context) error {
 	_ = c.conn.Close()
 	wg.Wait()
 	if err == nil {
-		return c.install(ctx)
+		return finish(ctx)
 	}
 	if !errors.Is(err, engine.ErrDiverged) {
 		c.l.diverged = 0
@@ -304,6 +310,7 @@ func (c *linkConn) follow(ctx context.Context) error {
 // link is not up, and a store that was empty serves nothing (Filling).
 func (c *linkConn) stream(ctx context.Context) error {
 	c.l.state.Store(int32(linkSync))
+	c.l.agrees()
 	if c.store.End() == 0 {
 		c.l.m.filling.Store(true)
 	}
@@ -462,7 +469,7 @@ func (c *linkConn) sendAck() error {
 	return c.w.write(frameAck, 0, u64(log.Written()), u64(log.Stable()), u64(synced), u64(stamp))
 }
 
-// rewind cuts the log where it parts from the primary's, or else asks for a full sync.
+// rewind cuts the log where it parts from the primary's, or else asks for the slots that differ, or for a full sync.
 func (c *linkConn) rewind(ctx context.Context, to engine.Offset) error {
 	err := c.l.m.replace(ctx, func(dir string, o engine.Options) error {
 		err := engine.Rewind(dir, to, o)
@@ -477,6 +484,9 @@ func (c *linkConn) rewind(ctx context.Context, to engine.Offset) error {
 		c.l.m.notice("replication: the log was cut where it parts from the primary's", "offset", to)
 		c.l.m.rewinds.Add(1)
 		return errRetry
+	case errors.Is(err, engine.ErrAhead) && to > 0:
+		c.l.ahead = true
+		return errRetry
 	case errors.Is(err, engine.ErrAhead) || errors.Is(err, wal.ErrDropped) || errors.Is(err, wal.ErrNotBoundary):
 		c.l.m.notice("replication: the log can't be cut where it parts from the primary's", "offset", to, "err", err)
 		c.l.full = true
@@ -487,6 +497,21 @@ func (c *linkConn) rewind(ctx context.Context, to engine.Offset) error {
 
 // fetchAll fetches everything anew.
 func (c *linkConn) fetchAll(ctx context.Context) error {
+	m, began := c.l.m, time.Now()
+	f := c.newFetch(ctx)
+	p := f.progress
+	err := f.run()
+	m.fetched.Add(uint64(p.done.Load()))
+	m.reused.Add(uint64(p.reused.Load()))
+	if err != nil {
+		return err
+	}
+	m.notice("replication: full sync is complete", "bytes", p.done.Load(), "reused", p.reused.Load(), "took", time.Since(began))
+	return nil
+}
+
+// newFetch prepares a full sync, or one of slots.
+func (c *linkConn) newFetch(ctx context.Context) *fetch {
 	m := c.l.m
 	c.l.state.Store(int32(linkSync))
 	p := &progress{}
@@ -498,22 +523,15 @@ func (c *linkConn) fetchAll(ctx context.Context) error {
 		fs: m.o.FS, folder: store, logFolder: log, in: c.in, w: c.w, progress: p, buf: make([]byte, chunkSize), ctx: ctx,
 		logOptions: wal.Options{FS: m.o.FS, SegmentSize: m.o.LogSegmentBytes, Policy: wal.No, Logger: m.o.Logger},
 	}
-	began, told := time.Now(), time.Now()
+	told := time.Now()
 	f.onNext = func() {
 		c.touch()
 		if now := time.Now(); now.Sub(told) > progressPeriod {
 			told = now
-			m.notice("replication: full sync", "done", p.done.Load()+p.reused.Load(), "total", p.total.Load())
+			m.notice("replication: fetching", "done", p.done.Load()+p.reused.Load(), "total", p.total.Load())
 		}
 	}
-	err := f.run()
-	m.fetched.Add(uint64(p.done.Load()))
-	m.reused.Add(uint64(p.reused.Load()))
-	if err != nil {
-		return err
-	}
-	m.notice("replication: full sync is complete", "bytes", p.done.Load(), "reused", p.reused.Load(), "took", time.Since(began))
-	return nil
+	return f
 }
 
 const progressPeriod = 5 * time.Second
@@ -524,6 +542,7 @@ func (c *linkConn) install(ctx context.Context) error {
 		return err
 	}
 	c.l.full, c.l.diverged = false, 0
+	c.l.agrees()
 	c.l.forgetFreshness()
 	c.l.m.filling.Store(false)
 	return errRetry

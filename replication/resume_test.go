@@ -153,27 +153,6 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// TestDivergentTailOnDisk: the old primary's lonely writes are in Pebble's files, so it is synced in full.
-func TestDivergentTailOnDisk(t *testing.T) {
-	t.Parallel()
-	a, b := newNode(t, "a"), newNode(t, "b")
-	b.follow(a)
-	a.put(0, 1000, 100)
-	converge(t, a, b)
-	if err := b.m.NoOne(); err != nil {
-		t.Fatal(err)
-	}
-	a.put(0, 500, 10)
-	a.stop()
-	a.start()
-	b.put(1000, 2000, 100)
-	a.follow(b)
-	converge(t, b, a)
-	if st := b.m.Status(); st.FullSyncs != 1 {
-		t.Errorf("%+v", st)
-	}
-}
-
 // TestPrimaryRestartsInFullSync: the sync goes on where it was, with another checkpoint of the same files.
 func TestPrimaryRestartsInFullSync(t *testing.T) {
 	t.Parallel()

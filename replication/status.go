@@ -22,8 +22,9 @@ type Status struct {
 	Link           *LinkStatus // of a replica
 
 	FullSyncs, PartialOK, PartialErr uint64 // as a primary: sync_full, sync_partial_ok, sync_partial_err
-	Rewinds                          uint64 // as a replica: logs cut
-	Fetched, Reused                  uint64 // as a replica: bytes of full syncs that came, and that were there already
+	SlotSyncs                        uint64 // as a primary: slots sent to a replica whose log had parted from this one
+	Rewinds, SlotRepairs             uint64 // as a replica: logs cut, with the store as it was or with slots repaired
+	Fetched, Reused                  uint64 // as a replica: bytes of full syncs and slots that came, and that were there already
 }
 
 // ReplicaStatus is a connected replica, seen from its primary.
@@ -70,7 +71,8 @@ func (m *Manager) Status() Status {
 	log := store.Log()
 	st := Status{
 		Primary: !store.Following(), Offset: log.End(), BacklogStart: log.Start(),
-		FullSyncs: m.fullSyncs.Load(), PartialOK: m.partialOK.Load(), PartialErr: m.partialErr.Load(), Rewinds: m.rewinds.Load(),
+		FullSyncs: m.fullSyncs.Load(), PartialOK: m.partialOK.Load(), PartialErr: m.partialErr.Load(),
+		SlotSyncs: m.slotSyncs.Load(), Rewinds: m.rewinds.Load(), SlotRepairs: m.slotRepairs.Load(),
 		Fetched: m.fetched.Load(), Reused: m.reused.Load(),
 	}
 	terms := log.Terms()

@@ -7,7 +7,7 @@ import (
 )
 
 // infoEngine is the section of INFO that Redis does not have: the log, the store beneath it, and how they fare.
-func infoEngine(_ *Node, w *infoWriter) {
+func infoEngine(n *Node, w *infoWriter) {
 	s := w.store
 	w.flag("engine_failed", s.Failed)
 	w.field("engine_writes_refused", s.ReadOnlyReason)
@@ -23,6 +23,7 @@ func infoEngine(_ *Node, w *infoWriter) {
 	w.field("engine_reclaim_slots_pending", s.ReclaimQueue)
 	engineRecovery(w, s)
 	engineLog(w, s)
+	engineReplication(n, w)
 	engineCaches(w, s)
 	engineLevels(w, s)
 }

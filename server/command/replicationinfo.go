@@ -80,3 +80,11 @@ func infoSyncs(n *Node, w *infoWriter) {
 	w.field("sync_partial_ok", st.PartialOK)
 	w.field("sync_partial_err", st.PartialErr)
 }
+
+// engineReplication shows what became of logs that had parted from their primary's; Redis has no names for it.
+func engineReplication(n *Node, w *infoWriter) {
+	st := n.Replication.Status()
+	w.field("replication_slot_syncs", st.SlotSyncs)
+	w.field("replication_slot_repairs", st.SlotRepairs)
+	w.field("replication_log_rewinds", st.Rewinds)
+}
