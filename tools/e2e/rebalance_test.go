@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"strconv"
@@ -115,4 +116,43 @@ func TestRebalanceGoesOnAfterKills(t *testing.T) {
 			t.Errorf("rebalanced once more by %s:\n%s", by, out)
 		}
 	}
+}
+
+// A source that never comes back is replaced by its replica, from which the rest moves.
+func TestRebalanceGoesOnWithAReplica(t *testing.T) {
+	t.Parallel()
+	args := []string{"--cluster-node-timeout", "1000"}
+	nodes := testnode.StartCluster(t, 3, args...)
+	others := testnode.StartClusterNodes(t, 2, args...)
+	replica, added := others[0], others[1]
+	for _, n := range others {
+		do(t, n, "CLUSTER", "MEET", nodes[0].Host(), strconv.Itoa(nodes[0].Port))
+	}
+	if err := testnode.WaitClusterOK(append(nodes, others...), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	poll.Succeeds(t, time.Minute, func() error {
+		v, err := replica.Do("CLUSTER", "REPLICATE", idOf(t, nodes[0]))
+		return errors.Join(err, v.Err())
+	})
+	poll.Within(t, "the replica is up", time.Minute, func() bool {
+		f, err := replica.Info("replication")
+		return err == nil && f["master_link_status"] == "up"
+	})
+	const keys = 5_000
+	load(t, nodes, "still", keys)
+	do(t, nodes[0], "WAIT", "1", "10000")
+	do(t, nodes[0], "CONFIG", "SET", "slot-migration-max-bandwidth", "10000")
+	r := startRebalance(t, nodes[0].Addr(), "--yes", "--by", "slots")
+	copying(t, nodes[0])
+	nodes[0].Kill()
+	out := r.end()
+	t.Logf("%s", out)
+	if got := slotsOf(t, added); got < 4000 || got > 4200 {
+		t.Errorf("the new node has %d slots", got)
+	}
+	if got := slotsOf(t, replica); got < 4000 || got > 4200 {
+		t.Errorf("the replica that has taken over has %d slots", got)
+	}
+	verify(t, []*testnode.Node{nodes[1], nodes[2], replica, added}, "still", keys)
 }
