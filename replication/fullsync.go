@@ -21,6 +21,8 @@ const (
 	maxFileName = 200
 	// listed is how many files are told in one frame.
 	listed = 2048
+	// askAfter is how much of a file is gathered before the disk is asked to write it.
+	askAfter = 4 << 20
 )
 
 // have is what a replica has of a file already: so many bytes, with this checksum.
@@ -217,6 +219,7 @@ type fetch struct {
 	openIndex     int
 	crc           uint32 // of what it has up to openAt
 	openAt        int64
+	askedAt       int64 // up to where the disk was asked to write it
 	haves         []have
 	buf           []byte
 	ctx           context.Context
@@ -414,7 +417,17 @@ func (f *fetch) chunk(fr *frame) error {
 	f.crc = crc32.Update(f.crc, castagnoli, p.b)
 	f.openAt += int64(len(p.b))
 	f.progress.done.Add(int64(len(p.b)))
-	return nil
+	return f.askDisk()
+}
+
+// askDisk has the disk write what has come of a file while more of it comes: else the link would stand still for all of it at the file's end.
+func (f *fetch) askDisk() error {
+	if f.openAt-f.askedAt < askAfter {
+		return nil
+	}
+	f.askedAt = f.openAt
+	_, err := f.open.SyncTo(f.openAt)
+	return err
 }
 
 // openFile opens file i to go on with it, or anew.
@@ -424,6 +437,7 @@ func (f *fetch) openFile(i int, anew bool) (err error) {
 	if !anew {
 		f.openAt, f.crc = f.haves[i].size, f.haves[i].crc
 	}
+	f.askedAt = f.openAt
 	if f.openAt == 0 {
 		f.open, err = f.fs.Create(name, vfs.WriteCategoryUnspecified)
 	} else {
