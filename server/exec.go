@@ -60,7 +60,8 @@ type executor struct {
 	blocking bool
 
 	ctx    command.Ctx
-	keysAt []int // scratch of need
+	ahead  [][]byte // scratch of lookAhead
+	keysAt []int    // of need
 	keys   []keyAt
 	slots  []uint16
 
@@ -125,6 +126,9 @@ func (x *executor) run(c *conn) verdict {
 			c.more = true
 			return full
 		}
+		if n%engine.PrefetchKeys == 0 {
+			x.lookAhead(c)
+		}
 		args, ok, err := c.reader.Next()
 		if err != nil {
 			x.srv.protocolError(c, err)
@@ -148,6 +152,13 @@ func (x *executor) run(c *conn) verdict {
 		if !c.reader.Limits.Authenticated {
 			c.setLimits(x.node)
 		}
+	}
+}
+
+// lookAhead lets what the next requests of a pipeline look up be fetched from memory at once.
+func (x *executor) lookAhead(c *conn) {
+	if x.ahead = c.reader.Ahead(x.ahead[:0], engine.PrefetchKeys); len(x.ahead) > 1 {
+		x.txn.Prefetch(x.store.DB(c.DB), x.ahead)
 	}
 }
 

@@ -243,6 +243,31 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
+// sameAhead checks that Ahead says what Next is going to.
+func sameAhead(t *testing.T, in []byte) (ahead int) {
+	r := &Reader{Limits: roomy}
+	r.Filled(copy(r.Space(len(in)), in))
+	seen := r.Ahead(nil, 5)
+	for i, want := range seen {
+		if args, ok, err := r.Next(); err != nil || !ok || len(args) < 2 || string(args[1]) != string(want) {
+			t.Errorf("request %d is %q, %v, %v, and was to have %q", i, args, ok, err, want)
+		}
+	}
+	return len(seen)
+}
+
+func TestAhead(t *testing.T) {
+	const get, set = "*2\r\n$3\r\nGET\r\n$1\r\na\r\n", "*3\r\n$3\r\nSET\r\n$2\r\nbb\r\n$0\r\n\r\n"
+	for in, want := range map[string]int{
+		"": 0, get: 1, get + set: 2, strings.Repeat(set, 9): 5,
+		get + set[:len(set)-1]: 1, "*1\r\n$4\r\nPING\r\n" + get: 0, "GET a\r\n": 0, get + "*10\r\n": 1,
+	} {
+		if n := sameAhead(t, []byte(in)); n != want {
+			t.Errorf("%q: %d requests seen, want %d", in, n, want)
+		}
+	}
+}
+
 func FuzzReader(f *testing.F) {
 	for _, in := range hostile {
 		f.Add([]byte(in), uint64(1))
@@ -258,6 +283,7 @@ func FuzzReader(f *testing.F) {
 		if errText(wholeErr) != errText(cutErr) || strings.Join(whole, "\n") != strings.Join(cut, "\n") {
 			t.Errorf("whole: %q, %v\ncut:   %q, %v", whole, wholeErr, cut, cutErr)
 		}
+		sameAhead(t, in)
 		if limit := 64<<10 + 4*len(in) + 200*len(in); r.Cap() > limit {
 			t.Errorf("holds %d bytes after %d", r.Cap(), len(in))
 		}
