@@ -10,7 +10,10 @@ import (
 // Besides the member's folder there are two small files, each followed by its CRC-32C: the identity, and the
 // newest table that this node has followed, with which it finds the voters again after a restart.
 
-const tableFile = "table"
+const (
+	tableFile     = "table"
+	damagedFolder = "damaged" // a member's log that could not be read
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -249,13 +249,20 @@ func (g *Group) enter(id identity) error {
 	return removeOthers(g.o.Dir, id)
 }
 
-// reenter makes this node a member again. Without its folder it has lost its log, and is none until the leader invites it.
+// reenter makes this node a member again. Without its log, or with one that is damaged, it is none until the leader invites it.
 func (g *Group) reenter(id identity) error {
-	if _, err := os.Stat(memberDir(g.o.Dir, id)); errors.Is(err, os.ErrNotExist) {
+	dir := memberDir(g.o.Dir, id)
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		g.o.Logger.Warn("the log of this voter is gone; the group takes it in anew")
 		return nil
 	}
-	return g.enter(id)
+	err := g.enter(id)
+	if !errors.Is(err, errUnreadable) {
+		return err
+	}
+	aside := filepath.Join(g.o.Dir, damagedFolder)
+	g.o.Logger.Error("the log of this voter is damaged and set aside; the group takes it in anew", "err", err, "folder", aside)
+	return errors.Join(os.RemoveAll(aside), os.Rename(dir, aside))
 }
 
 // leaveMember stops the member, if there is one.

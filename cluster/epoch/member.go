@@ -59,12 +59,37 @@ func openMember(o *Options, dir string, id identity, publish func(*Table)) (_ *m
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("epoch: open log: %w", err), m.meta.Close())
 	}
+	if err := m.readable(); err != nil {
+		return nil, errors.Join(err, m.log.Close(), m.meta.Close())
+	}
 	if m.snaps, err = raft.NewFileSnapshotStoreWithLogger(dir, 2, logger); err != nil {
 		return nil, errors.Join(err, m.log.Close(), m.meta.Close())
 	}
 	m.config = raftConfig(o)
 	m.config.Logger = logger
 	return m, nil
+}
+
+// errUnreadable: the member's log is damaged. Raft would panic.
+var errUnreadable = errors.New("epoch: the group's log can't be read")
+
+// readable reads the whole log, which is short.
+func (m *member) readable() error {
+	first, err := m.log.FirstIndex()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	last, err := m.log.LastIndex()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	var entry raft.Log
+	for i := first; i <= last && last > 0; i++ {
+		if err := m.log.GetLog(i, &entry); err != nil {
+			return fmt.Errorf("%w: entry %d: %w", errUnreadable, i, err)
+		}
+	}
+	return nil
 }
 
 // start lets the member take part. Changed is called when it becomes the leader, or is it no more.
