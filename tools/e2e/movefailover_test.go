@@ -137,7 +137,7 @@ func TestFailoverWhileSlotsMove(t *testing.T) {
 		} else {
 			arm(t, victim, c.point+" wait")
 		}
-		do(t, source, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", strconv.Itoa(first), strconv.Itoa(last), "NODE", idOf(t, target))
+		askToMove(t, source, target, first, last, false)
 		if c.point == "" {
 			poll.Within(t, name+": slots are copied", time.Minute, func() bool { return migrations(t, source)[0]["state"] == "snapshotting" })
 		} else {

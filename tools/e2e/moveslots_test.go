@@ -346,6 +346,22 @@ func retry(t *testing.T, from, to *testnode.Node, first, last int) {
 	})
 }
 
+// askToMove starts a migration, as soon as the source has ended its part in an earlier one. mayDie: it may be killed before it has answered.
+func askToMove(t *testing.T, source, target *testnode.Node, first, last int, mayDie bool) {
+	t.Helper()
+	to := idOf(t, target)
+	poll.Succeeds(t, time.Minute, func() error {
+		v, err := source.Do("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", strconv.Itoa(first), strconv.Itoa(last), "NODE", to)
+		switch {
+		case err == nil:
+			return v.Err()
+		case mayDie:
+			return nil
+		}
+		return err
+	})
+}
+
 // stops are the steps at which a process is stopped, with its part.
 var stops = []struct {
 	point  string
@@ -372,15 +388,7 @@ func TestKilledWhileSlotsMove(t *testing.T) {
 			victim = target
 		}
 		arm(t, victim, s.point+" kill")
-		v, err := source.Do("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", strconv.Itoa(first), strconv.Itoa(last), "NODE", idOf(t, target))
-		if err == nil {
-			err = v.Err()
-		} else if victim == source {
-			err = nil // it may be killed before it has answered
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", s.point, err)
-		}
+		askToMove(t, source, target, first, last, victim == source)
 		poll.Within(t, s.point+" is reached", time.Minute, func() bool { return !victim.Running() })
 		if err := victim.Start(); err != nil {
 			t.Fatal(err)
@@ -406,7 +414,7 @@ func TestLeaderKilledWhileSlotsMove(t *testing.T) {
 		first := firstSlot(t, source)
 		last := first + 100
 		arm(t, source, point+" wait")
-		do(t, source, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", strconv.Itoa(first), strconv.Itoa(last), "NODE", idOf(t, target))
+		askToMove(t, source, target, first, last, false)
 		stopped := filepath.Join(source.Dir, "stopped-at")
 		poll.Within(t, point+" is reached", time.Minute, func() bool { _, err := os.Stat(stopped); return err == nil })
 		leader.Kill()
