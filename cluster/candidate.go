@@ -42,7 +42,7 @@ func (t *table) regrant(at uint64) *epoch.Request {
 	if s == nil || s.Epoch != at {
 		return nil
 	}
-	if p := t.peers[s.Primary]; p == nil || p.failed || p.refuses || p.Doubtful {
+	if p := t.peers[s.Primary]; p == nil || p.failed || p.refuses || p.Doubtful || p.Lost {
 		return nil
 	}
 	return &epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: s.Primary, Expect: s.Epoch}
@@ -63,7 +63,7 @@ func (t *table) mayFailover(mode FailoverMode, doubtful bool) error {
 	s, primary := t.shardOf(t.self), t.primaryOf(t.self)
 	peer := t.peers[primary]
 	switch {
-	case primary == "" && mode == FailoverTakeover && s != nil && s.Strict && doubtful: // the others that may have its writes are lost
+	case primary == "" && mode == FailoverTakeover && s != nil && (s.Strict && doubtful || t.me().Lost): // the others that may have its writes are lost
 	case primary == "":
 		return refuse("You should send CLUSTER FAILOVER to a replica")
 	case peer == nil:

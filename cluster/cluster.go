@@ -194,6 +194,7 @@ func (c *Cluster) restore(was *saved, now int64) *table {
 	}
 	t.wonder(&last)
 	c.beginDoubt(t, was)
+	c.beginLost(t, was)
 	c.announceAs(t)
 	return t
 }

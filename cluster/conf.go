@@ -22,10 +22,10 @@ import (
 // it, with the shard ID behind the host name, and a last line of variables.
 //
 //	<id> <ip>:<port>@<busport>,<hostname>,shard-id=<id> <flags> <primary|-> 0 0 <epoch> connected <slots>
-//	vars currentEpoch <n> lastVoteEpoch <n> [logEpoch <n>] [leaving <ranges>] [dropped 1] [boot <id>]
+//	vars currentEpoch <n> lastVoteEpoch <n> [logEpoch <n>] [leaving <ranges>] [dropped 1] [lost 1] [boot <id>]
 //
 // lastVoteEpoch is the epoch of the last primary that this node has promised to take nothing more from, logEpoch that
-// of the primary whose log its own continues. leaving are slots that this node may have given away (see cluster/migrate); dropped: the group has taken this node out (CLUSTER FORGET); boot is explained in doubt.go.
+// of the primary whose log its own continues. leaving are slots that this node may have given away (see cluster/migrate); dropped: the group has taken this node out (CLUSTER FORGET); lost is explained in lost.go, boot in doubt.go.
 //
 // Behind it may stand what SETSLOT has marked since: see notes.go.
 //
@@ -65,6 +65,9 @@ func (t *table) conf() []byte {
 	if t.dropped {
 		b.WriteString(" dropped 1")
 	}
+	if t.me().Lost {
+		b.WriteString(" lost 1")
+	}
 	if t.boot != "" {
 		b.WriteString(" boot " + t.boot)
 	}
@@ -92,7 +95,7 @@ type saved struct {
 	promised, follows    uint64
 	leaving              slotmap.Set
 	boot                 string
-	dropped              bool
+	dropped, lost        bool
 	migrating, importing map[uint16]slotmap.NodeID
 	whole                bool // the last line has been read; notes may follow
 }
@@ -203,6 +206,9 @@ func (s *saved) vars(words []string) (err error) {
 			continue
 		case "dropped":
 			s.dropped = words[i+1] == "1"
+			continue
+		case "lost":
+			s.lost = words[i+1] == "1"
 			continue
 		case "boot":
 			s.boot = words[i+1]

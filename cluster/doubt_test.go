@@ -29,11 +29,12 @@ func TestConfKeepsVars(t *testing.T) {
 	t.Parallel()
 	tab := covered(t)
 	tab.promised, tab.follows, tab.boot, tab.dropped = 3, 2, "x/always", true
+	tab.me().Lost = true
 	s, err := parseConf(bytes.NewReader(tab.conf()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.promised != 3 || s.follows != 2 || s.boot != "x/always" || !s.dropped {
+	if s.promised != 3 || s.follows != 2 || s.boot != "x/always" || !s.dropped || !s.lost {
 		t.Errorf("%+v", s)
 	}
 }

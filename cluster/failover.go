@@ -102,6 +102,7 @@ func (c *Cluster) Failover(mode FailoverMode) error {
 	r := epoch.Request{Op: epoch.OpPrimary, Shard: s.ID, Node: self, Expect: s.Epoch, Lossy: mode == FailoverTakeover}
 	if g := c.group.Load(); g != nil && mode == FailoverTakeover {
 		g.Doubt(0)
+		g.Lose(false)
 	}
 	_, err = c.propose(ctx, r)
 	if refused := (*epoch.Refused)(nil); errors.As(err, &refused) && refused.Outcome == epoch.NotInSync {

@@ -54,14 +54,14 @@ func (c *Cluster) openGroup() error {
 	if c.o.GroupDir == "" {
 		return nil
 	}
-	v := c.View()
-	if HasGroup(c.o.GroupDir) {
+	v, lost := c.View(), c.Lost()
+	if HasGroup(c.o.GroupDir) || lost {
 		c.fenced.Store(true) // also before this node has found its group's table
 	}
 	g, err := epoch.Open(epoch.Options{
 		Dir: c.o.GroupDir, Self: v.self.ID, Dialer: groupDialer{c.Channel(kindGroup)}, Lease: c.lease,
 		Seen:  func() uint64 { return c.View().currentEpoch },
-		Offer: c.offer, Doubt: c.doubted(), Logger: c.log,
+		Offer: c.offer, Doubt: c.doubted(), Lost: lost, Logger: c.log,
 	})
 	if err != nil {
 		return fmt.Errorf("the group of epochs: %w", err)

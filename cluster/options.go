@@ -27,6 +27,8 @@ type Options struct {
 	Plain    bool
 	// Settings are those that can change later: see Cluster.Configure.
 	Settings Settings
+	// Fresh: the node's store was created by this start. A nodes.conf that knows of data means that these are lost.
+	Fresh bool
 	// Boot names the time between two starts of the machine; empty for what the system says.
 	Boot string
 	// Network is what the bus speaks over; nil for the operating system's.

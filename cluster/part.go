@@ -55,6 +55,8 @@ type standing struct {
 	linked, whole bool
 	// relead: a hand-over has failed after the term was ended.
 	relead bool
+	// lost: its data are gone, and if its shard has other members it gets no lease (lost.go).
+	lost bool
 }
 
 // roleAct is what to do about a role.
@@ -115,7 +117,7 @@ func (r *roleState) lead(s standing) roleStep {
 	}
 	step := roleStep{act: beginToLead, continues: true, certain: s.fenced} // noted on disk while the lease is asked for
 	if waits {
-		step.act, step.certain, step.soon = stay, false, true
+		step.act, step.continues, step.certain, step.soon = stay, !s.lost, false, true
 		if r.told && !r.leads && !r.part.halted {
 			step.act = haltNow
 		}

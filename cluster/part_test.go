@@ -16,6 +16,7 @@ import (
 //	lease held | lease gone | founder    whether it holds its lease, or needs none yet
 //	link up | link whole | link down     to the primary that it follows
 //	relead                               a hand-over has failed
+//	lost                                 its data are gone
 //	step [at=100] [fails]
 func TestRole(t *testing.T) {
 	t.Parallel()
@@ -32,6 +33,8 @@ func TestRole(t *testing.T) {
 				s.fenced, s.leased = true, d.CmdArgs[0].Key == "held"
 			case "link":
 				s.linked, s.whole = d.CmdArgs[0].Key != "down", d.CmdArgs[0].Key == "whole"
+			case "lost":
+				s.lost = true
 			case "relead":
 				s.relead = true
 			case "step":

@@ -37,6 +37,8 @@ type record struct {
 	Pledged bool
 	// Doubtful: the end of its log may be lost (doubt.go).
 	Doubtful bool
+	// Lost: its data are gone (lost.go).
+	Lost bool
 	// NoFailover: it takes its primary's place only when a client says so (cluster-replica-no-failover).
 	NoFailover bool
 }
@@ -67,6 +69,7 @@ const (
 	flagPledged
 	flagDoubtful
 	flagNoFailover
+	flagLost
 )
 
 // appendState appends the encoding that decodeState reads. Nodes of different
@@ -120,6 +123,9 @@ func appendRecord(b []byte, r *record) []byte {
 	}
 	if r.NoFailover {
 		flags |= flagNoFailover
+	}
+	if r.Lost {
+		flags |= flagLost
 	}
 	return append(b, flags)
 }
@@ -249,7 +255,7 @@ func (d *decoder) record() (r record) {
 		r.Group, r.Generation = d.id(), d.uvarint()
 		flags := d.byte()
 		r.Granted, r.Pledged, r.Doubtful = flags&flagGranted != 0, flags&flagPledged != 0, flags&flagDoubtful != 0
-		r.NoFailover = flags&flagNoFailover != 0
+		r.NoFailover, r.Lost = flags&flagNoFailover != 0, flags&flagLost != 0
 	}
 	return r
 }

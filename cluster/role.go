@@ -142,7 +142,7 @@ func (k *roleKeeper) step() (soon bool) {
 
 // standing looks at the role.
 func (c *Cluster) standing(rep Replicator) standing {
-	s := standing{now: time.Since(c.started), want: c.wantedPart(), fenced: c.fenced.Load(), leased: c.leased(), lease: c.lease, relead: c.relead.Swap(false)}
+	s := standing{now: time.Since(c.started), want: c.wantedPart(), fenced: c.fenced.Load(), leased: c.leased(), lease: c.lease, relead: c.relead.Swap(false), lost: c.Lost()}
 	switch {
 	case s.want.halted:
 	case s.want.primary != "":
@@ -197,6 +197,7 @@ func (c *Cluster) continues(p part) {
 	t := c.mu.table
 	if at := max(p.epoch, 1); t.follows != at && t.primaryOf(t.self) == p.primary && t.epochOf(t.me()) == p.epoch {
 		t.follows = at
+		c.regained()
 		_ = c.publish()
 	}
 }

@@ -239,7 +239,7 @@ func (t *table) groupView(now int64) *epoch.View {
 		dead := p.failed || p.refuses || p.suspected && !agreed
 		n := epoch.Node{
 			ID: id, Host: p.IP, Shard: t.shardID(p), Primary: t.primaryOf(id) == "", Alive: !dead || id == t.self,
-			Doubtful: p.Doubtful, Cluster: p.Group, Generation: p.Generation, Granted: p.Granted,
+			Doubtful: p.Doubtful, Lost: p.Lost, Cluster: p.Group, Generation: p.Generation, Granted: p.Granted,
 		}
 		if !n.Alive {
 			n.Dead = millis(now - p.silentSince)

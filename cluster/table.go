@@ -323,7 +323,7 @@ func (t *table) reset(hard bool, now int64) {
 	if me.Shard == "" || t.isReplica(t.self) {
 		me.Shard = slotmap.NewNodeID()
 	}
-	t.grants, t.promised, t.follows, t.wish, t.dropped = nil, 0, 0, "", false
+	t.grants, t.promised, t.follows, t.wish, t.dropped, me.Lost = nil, 0, 0, "", false, false
 	t.leaving = slotmap.Set{}
 	if hard {
 		me.ID, me.Shard = slotmap.NewNodeID(), slotmap.NewNodeID()

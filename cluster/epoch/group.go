@@ -36,6 +36,8 @@ type Options struct {
 	Offer func(ctx context.Context, shard ShardID, epoch uint64) Offer
 	// Doubt: this node may have lost the end of its log; see Group.Doubt.
 	Doubt uint64
+	// Lost: this node has lost its data; see Group.Lose.
+	Lost bool
 	// Manual: shards whose primary died get a new one by Failover only.
 	Manual bool
 	Clock  Clock

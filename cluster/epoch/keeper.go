@@ -23,6 +23,7 @@ type keeper struct {
 func newKeeper(g *Group) *keeper {
 	k := &keeper{g: g, again: make(chan struct{}, 1), holder: NewHolder(g.o.Self, g.o.Lease, rand.Uint64())}
 	k.holder.Doubt(g.o.Doubt)
+	k.holder.Lose(g.o.Lost)
 	return k
 }
 
@@ -97,10 +98,15 @@ func (g *Group) ResumeLease() {
 }
 
 // Doubt has no grant up to an epoch hold the lease of a strict shard: this node may have lost the end of its log after it. 0 takes it back.
-func (g *Group) Doubt(epoch uint64) {
-	k := g.lease
+func (g *Group) Doubt(epoch uint64) { g.lease.change(func(h *Holder) { h.Doubt(epoch) }) }
+
+// Lose says whether this node has lost its data: then it holds no lease of a shard that has other members.
+func (g *Group) Lose(yes bool) { g.lease.change(func(h *Holder) { h.Lose(yes) }) }
+
+// change changes what may be held, at once.
+func (k *keeper) change(fn func(*Holder)) {
 	k.mu.Lock()
-	k.holder.Doubt(epoch)
+	fn(k.holder)
 	k.show()
 	k.mu.Unlock()
 	select {

@@ -54,6 +54,8 @@ type Holder struct {
 	// released is the epoch of the grant whose lease was given up, 0 for none. doubt is the greatest epoch of a grant that holds nothing in a
 	// strict shard, since this node may have lost the end of its log after it.
 	released, doubt uint64
+	// lost: this node has lost its data, and holds nothing as long as its shard has other members, which may have them.
+	lost bool
 }
 
 // ack is what one voter promised: for a renewal sent at sent, and for a later one, at next, that counts when the table has come to index.
@@ -73,7 +75,7 @@ func NewHolder(node slotmap.NodeID, lease time.Duration, session uint64) *Holder
 // Learn takes a newer table. What was promised for another grant is worth nothing.
 func (h *Holder) Learn(t *Table) {
 	s := t.ShardOf(h.node)
-	if s != nil && (s.Primary != h.node || s.Epoch == h.released || s.Strict && s.Epoch <= h.doubt) || t.Into != "" {
+	if s != nil && (s.Primary != h.node || s.Epoch == h.released || s.Strict && s.Epoch <= h.doubt || h.lost && len(s.Members) > 1) || t.Into != "" {
 		s = nil
 	}
 	same := h.shard != nil && s != nil && h.shard.ID == s.ID && h.shard.Epoch == s.Epoch &&
@@ -178,6 +180,12 @@ func (h *Holder) Resume() {
 // Doubt lets no grant up to an epoch hold the lease of a strict shard; 0 takes it back.
 func (h *Holder) Doubt(epoch uint64) {
 	h.doubt = epoch
+	h.Learn(h.table)
+}
+
+// Lose says whether this node has lost its data.
+func (h *Holder) Lose(yes bool) {
+	h.lost = yes
 	h.Learn(h.table)
 }
 

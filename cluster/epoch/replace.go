@@ -50,10 +50,11 @@ func (g *Group) failover(m *member, t *Table, s *Shard) {
 	}
 }
 
-// mustReplace says whether a shard needs a new grant: its primary has failed, or has come back without knowing whether it still has all that it acknowledged.
+// mustReplace says whether a shard needs a new grant: its primary has failed, or has come back without its data, or without knowing whether it still has all
+// that it acknowledged.
 func (g *Group) mustReplace(s *Shard) bool {
 	n := g.view.Load().node(s.Primary)
-	return n == nil || !n.Alive || n.Doubtful && s.Strict && !g.grantedLately(s.ID)
+	return n == nil || !n.Alive || n.Lost && len(s.Members) > 1 || n.Doubtful && s.Strict && !g.grantedLately(s.ID)
 }
 
 // grantedLately says whether this leader has just replaced a shard's primary: gossip may not have heard yet that the new one knows what it has.

@@ -25,6 +25,8 @@ type Node struct {
 	Dead  time.Duration
 	// Doubtful: it may have lost the end of its log (Offer.Doubtful), and does not serve as the primary of a strict shard before it is granted anew.
 	Doubtful bool
+	// Lost: it has lost its data, and serves only a shard that has no other members.
+	Lost bool
 	// Cluster, Generation and Granted are those of the node's table.
 	Cluster    slotmap.NodeID
 	Generation uint64

@@ -10,8 +10,8 @@ import (
 	"github.com/cairndb/cairn/server/config"
 )
 
-// openCluster joins the cluster that nodes.conf knows, or none yet; nil when cluster-enabled is no.
-func openCluster(conf *config.Config, log *slog.Logger) (*cluster.Cluster, error) {
+// openCluster joins the cluster that nodes.conf knows, or none yet; nil when cluster-enabled is no. Fresh: see isFresh.
+func openCluster(conf *config.Config, fresh bool, log *slog.Logger) (*cluster.Cluster, error) {
 	if !conf.ClusterEnabled() {
 		return nil, nil
 	}
@@ -27,6 +27,7 @@ func openCluster(conf *config.Config, log *slog.Logger) (*cluster.Cluster, error
 		TLS:      protection,
 		Plain:    conf.ClusterBusPlaintext(),
 		GroupDir: groupDir(conf),
+		Fresh:    fresh,
 		Settings: clusterSettings(conf),
 		Logger:   log,
 	})

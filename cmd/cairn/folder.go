@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,6 +44,12 @@ func inspectDir(conf *config.Config) (unread []string, err error) {
 		return nil, fmt.Errorf("data folder %s holds other things than a node's data (%s): give an empty or a new folder with --dir", dir, some(strange))
 	}
 	return unread, nil
+}
+
+// isFresh says whether a folder holds no store yet.
+func isFresh(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "CAIRN"))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 func matches(patterns []string, name string) bool {

@@ -116,6 +116,7 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 	defer closeAll(listeners)
 
 	began := time.Now()
+	fresh := isFresh(conf.Dir())
 	o := storeOptions(conf, logs.Logger, stop)
 	o.Progress = recoveryProgress(logs)
 	_, _, o.Follow = conf.ReplicaOf()
@@ -133,7 +134,7 @@ func runNode(conf *config.Config, logs *logs) (err error) {
 	}
 	defer closePprof()
 
-	member, err := openCluster(conf, logs.Logger)
+	member, err := openCluster(conf, fresh, logs.Logger)
 	if err != nil {
 		return err
 	}

@@ -250,6 +250,10 @@ func (c *Ctx) awaitRole(change func() error) {
 
 // sync serves a replica, which takes over the connection.
 func syncReplica(c *Ctx) {
+	if cl := c.Node.Cluster; cl != nil && cl.Lost() {
+		c.Out.Error("ERR The data of this node are gone")
+		return
+	}
 	args := copyArgs(c.Args[1:])
 	r, s := c.Node.Replication, c.Session
 	c.Takeover = func(conn net.Conn) {
