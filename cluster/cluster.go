@@ -196,7 +196,19 @@ func (c *Cluster) restore(was *saved, now int64) *table {
 	c.beginDoubt(t, was)
 	c.beginLost(t, was)
 	c.announceAs(t)
+	c.stayFindable(&last)
 	return t
+}
+
+// stayFindable lets peers find this node where it was in its last run, until it is in touch with one of them: else a cluster all of whose nodes
+// come back at other ports would never meet.
+func (c *Cluster) stayFindable(last *record) {
+	if last.BusPort == 0 || last.BusPort == c.bus.Port() || c.o.Settings.AnnounceBusPort != 0 {
+		return
+	}
+	if err := c.bus.StayAt(last.BusPort); err != nil {
+		c.log.Info("cluster: the bus can't be reached at its former port any more", "port", last.BusPort, "err", err)
+	}
 }
 
 // announceAs brings this node's own record in line with the settings.
@@ -453,6 +465,7 @@ func (c *Cluster) tick() {
 		switch {
 		case alive[id] && !p.answers && !p.refuses:
 			t.answered(id, at)
+			c.bus.Leave()
 		case !alive[id] && p.answers:
 			t.silent(id, at-silence)
 		}

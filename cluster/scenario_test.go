@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"net"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +86,34 @@ func TestAddressChange(t *testing.T) {
 		if n.IP != "127.0.0.2" || n.Port != 7777 || n.Endpoint() != "127.0.0.2:7777" {
 			t.Errorf("known as %s:%d", n.IP, n.Port)
 		}
+	}
+}
+
+// All nodes come back at other ports, one after the other: nobody knows where anybody is.
+func TestAllAddressesChange(t *testing.T) {
+	t.Parallel()
+	members, _ := form(t, 3, short)
+	was := map[int]bool{}
+	for _, m := range members {
+		was[m.BusPort()] = true
+		m.stop()
+	}
+	slices.Reverse(members)
+	for _, m := range members {
+		m.start()
+		if was[m.BusPort()] {
+			t.Skip("a port has come back")
+		}
+	}
+	settled(t, members)
+	for port := range was {
+		poll.Until(t, "the former ports are left", func() bool {
+			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+			if err == nil {
+				_ = l.Close()
+			}
+			return err == nil
+		})
 	}
 }
 

@@ -66,8 +66,9 @@ type Bus struct {
 	o       BusOptions
 	secret  []byte
 	sockets *sockets
-	local   string // source address for dialing
-	links   *links // nil without TLS
+	former  atomic.Pointer[sockets] // at the port of an earlier run, see StayAt
+	local   string                  // source address for dialing
+	links   *links                  // nil without TLS
 	ctx     context.Context
 	cancel  context.CancelFunc
 
@@ -119,6 +120,28 @@ func Listen(o BusOptions) (*Bus, error) {
 		b.wg.Go(func() { b.receive(p) })
 	}
 	return b, nil
+}
+
+// StayAt accepts connections at another port as well, where that is free: peers that know this node from an earlier run look for it there.
+func (b *Bus) StayAt(port int) error {
+	socks, err := bind(b.o.Network, b.o.Bind, port, false)
+	if err != nil {
+		return err
+	}
+	b.former.Store(socks)
+	for _, l := range socks.listeners {
+		b.wg.Go(func() { b.accept(l) })
+	}
+	return nil
+}
+
+// Leave ends StayAt, and reports whether it had begun.
+func (b *Bus) Leave() bool {
+	socks := b.former.Swap(nil)
+	if socks != nil {
+		_ = socks.close()
+	}
+	return socks != nil
 }
 
 func loopbackOnly(addrs []string) bool {
@@ -389,6 +412,7 @@ func (b *Bus) Close() error {
 		_ = conn.Close()
 	}
 	b.mu.Unlock()
+	b.Leave()
 	err := b.sockets.close()
 	b.wg.Wait()
 	return err
