@@ -175,21 +175,27 @@ func (r *Replication) OnAcked(off engine.Offset, fn func()) (cancel func() bool)
 	return r.Acks().OnAcked(off, max(1, r.node.Config.ReplicationAcks()), replication.Stable, func(error) { fn() })
 }
 
+// acksLook is how often a wait sees whether replication-acks asks for fewer now.
+const acksLook = 100 * time.Millisecond
+
 // WaitAcked waits until Acked(off); an error says that it took longer than replication-acks-timeout.
 func (r *Replication) WaitAcked(ctx context.Context, off engine.Offset) error {
-	if r.Acked(off) {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, r.node.Config.ReplicationAcksTimeout())
 	defer cancel()
-	_, err := r.Acks().Wait(ctx, off, r.node.Config.ReplicationAcks(), replication.Stable)
-	switch {
-	case err == nil:
-		r.mark.raise(off)
-	case r.Acked(off): // since fewer are asked for now
-		return nil
+	for !r.Acked(off) {
+		look, done := context.WithTimeout(ctx, acksLook)
+		_, err := r.Acks().Wait(look, off, r.node.Config.ReplicationAcks(), replication.Stable)
+		ended := look.Err() == nil || ctx.Err() != nil
+		done()
+		switch {
+		case err == nil:
+			r.mark.raise(off)
+			return nil
+		case ended && !r.Acked(off):
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // replicaOf is REPLICAOF. The configuration follows, so that CONFIG REWRITE keeps the role.
