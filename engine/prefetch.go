@@ -8,10 +8,9 @@ func (t *Txn) Prefetch(db uint8, names [][]byte) {
 	var hashes [PrefetchKeys]uint64
 	names = names[:min(len(names), PrefetchKeys)]
 	for i, name := range names {
-		slot := keys.Slot(name)
-		t.keyBuf = keys.AppendMeta(t.keyBuf[:0], slot, db, name)
+		t.keyBuf = keys.AppendMeta(t.keyBuf[:0], keys.Slot(name), db, name)
 		hashes[i] = hashKey(t.keyBuf)
-		t.s.records.prefetchIndex(slot, hashes[i])
+		t.s.records.prefetchIndex(hashes[i])
 	}
 	for _, hash := range hashes[:len(names)] {
 		t.s.records.prefetchEntry(hash)
@@ -22,7 +21,7 @@ func (t *Txn) Prefetch(db uint8, names [][]byte) {
 const PrefetchKeys = 16
 
 // prefetchIndex is the first step of a look-up.
-func (t *recordTable) prefetchIndex(slot uint16, hash uint64) {
+func (t *recordTable) prefetchIndex(hash uint64) {
 	sh := t.shard(hash)
 	if !sh.mu.TryLock() {
 		return

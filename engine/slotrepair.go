@@ -510,21 +510,9 @@ func appendLog(log, from *wal.Log) error {
 			return err
 		}
 		pending = append(pending, buf[:n]...)
-		rest := pending
-		for {
-			v, size, ok, err := wal.DecodeRecord(rest, log.End(), nil)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				break
-			}
-			if _, err := log.AppendVerbatim(&v); err != nil {
-				return err
-			}
-			rest = rest[size:]
+		if pending, err = log.AppendRaw(pending); err != nil {
+			return err
 		}
-		pending = append(pending[:0], rest...)
 	}
 	if len(pending) > 0 {
 		return fmt.Errorf("%w: the fetched log ends within a record", ErrCorrupt)

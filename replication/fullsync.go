@@ -514,21 +514,9 @@ func (f *fetch) fillLog(log *wal.Log) error {
 		}
 		f.progress.done.Add(int64(len(p.b)))
 		pending = append(pending, p.b...)
-		rest := pending
-		for {
-			v, size, ok, err := wal.DecodeRecord(rest, log.End(), nil)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				break
-			}
-			if _, err := log.AppendVerbatim(&v); err != nil {
-				return err
-			}
-			rest = rest[size:]
+		if pending, err = log.AppendRaw(pending); err != nil {
+			return err
 		}
-		pending = append(pending[:0], rest...)
 	}
 	return log.Sync()
 }

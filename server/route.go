@@ -116,6 +116,11 @@ func (x *executor) moving(c *conn, cmd *command.Command, view *cluster.View, n *
 		return proceed
 	}
 	wait, waits := x.node.Held(n.slots, n.world && n.write)
+	return x.holdBack(c, cmd, wait, waits)
+}
+
+// holdBack lets a request wait, if it has to: for what has no end that could be waited for, the client has to try again.
+func (x *executor) holdBack(c *conn, cmd *command.Command, wait <-chan struct{}, waits bool) verdict {
 	switch {
 	case !waits:
 		return proceed
@@ -201,14 +206,7 @@ func (x *executor) departing(c *conn, cmd *command.Command, n *need) verdict {
 		return proceed
 	}
 	wait, departing := x.node.Cluster.Departing(n.keys[0].slot)
-	switch {
-	case !departing:
-		return proceed
-	case wait == nil:
-		return x.redirect(c, cmd, resp.ErrSlotMoving)
-	}
-	c.wait = wait
-	return held
+	return x.holdBack(c, cmd, wait, departing)
 }
 
 // present counts which of the keys exist here.

@@ -66,6 +66,25 @@ func (l *Log) AppendVerbatim(v *Verbatim) (end uint64, err error) {
 	return v.End, nil
 }
 
+// AppendRaw appends the whole records of another log that raw begins with, at the offset where this one ends, and returns what is left of it, moved to raw's
+// beginning: a part of a record, perhaps.
+func (l *Log) AppendRaw(raw []byte) (left []byte, err error) {
+	rest := raw
+	for {
+		v, size, ok, err := DecodeRecord(rest, l.End(), nil)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return append(raw[:0], rest...), nil
+		}
+		if _, err := l.AppendVerbatim(&v); err != nil {
+			return nil, err
+		}
+		rest = rest[size:]
+	}
+}
+
 // Tail returns the offset behind the last record, and that record's checksum, which names the whole history before.
 func (l *Log) Tail() (end uint64, link uint32) {
 	l.mu.Lock()
