@@ -68,6 +68,8 @@ func (t *table) mayFailover(mode FailoverMode, doubtful bool) error {
 		return refuse("You should send CLUSTER FAILOVER to a replica")
 	case peer == nil:
 		return refuse("I'm a replica but my master is unknown to me")
+	case s == nil && t.formed():
+		return refuse("The group has not taken up this replica yet")
 	case s == nil:
 		return refuse("The cluster has not formed its group yet")
 	case t.follows == 0 && mode != FailoverManual:

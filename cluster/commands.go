@@ -170,14 +170,15 @@ func (c *Cluster) assignAlone(slot uint16, to slotmap.NodeID, keys int64) error 
 }
 
 // assign gives a slot to a node by a grant of the group. That another node, its owner, has no more keys of it, and sends away who asks for
-// new ones, is for SETSLOT's protocol to ensure. A node that has nothing to do with the slot only looks.
+// new ones, is for SETSLOT's protocol to ensure. A node that has nothing to do with the slot only looks: after the reply its clients see
+// the new owner too, if there is one.
 func (c *Cluster) assign(slot uint16, to slotmap.NodeID, keys int64) error {
-	self := c.View().self.ID
-	ask, err := c.mayGrant(slot, to, keys)
-	if ask && to != self { // redis-cli has told the other node first: mostly it has been granted by now
+	v := c.View()
+	self := v.self.ID
+	if o := v.Owner(slot); to != self && (o == nil || o.ID != to) { // redis-cli has told the target first: mostly it has been granted by now
 		c.refresh()
-		ask, err = c.mayGrant(slot, to, keys)
 	}
+	ask, err := c.mayGrant(slot, to, keys)
 	if err != nil {
 		return err
 	}

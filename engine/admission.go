@@ -16,10 +16,9 @@ var ErrDiskFull = errors.New("engine: the disk is full or nearly")
 
 // admission decides before any lock is taken whether a write may begin.
 type admission struct {
-	stalled  atomic.Bool // unsaved records, memtables or level 0 are too far behind
+	stalled  gate // unsaved records, memtables or level 0 are too far behind: writes wait
+	pressed  gate // memtables or level 0 are half as far behind: imports, which can wait, leave the rest to clients
 	lowSpace atomic.Bool
-	mu       sync.Mutex
-	changed  chan struct{} // closed when stalled ends
 
 	stalls    atomic.Uint64
 	stallTime atomic.Int64 // nanoseconds, of all stalls that have ended
@@ -30,9 +29,18 @@ type admission struct {
 	l0        atomic.Int64
 }
 
+// gate is open, or closed and waited for.
+type gate struct {
+	closed atomic.Bool
+	mu     sync.Mutex
+	opens  chan struct{} // made when the gate closes, closed when it opens
+}
+
 const (
 	stallPoll = 100 * time.Millisecond
 	spacePoll = time.Second
+	// importPatience is how long an imported batch leaves the store to clients, so that a store that is always under pressure gets it at last.
+	importPatience = time.Second
 )
 
 // AdmitWrite is asked before any lock is taken: it returns an error wrapping
@@ -51,7 +59,7 @@ func (s *Store) admit(ctx context.Context) error {
 			return err
 		}
 		select {
-		case <-s.admission.wait():
+		case <-s.admission.stalled.wait():
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.stop:
@@ -80,32 +88,50 @@ func (s *Store) tryAdmit() (ok bool, err error) {
 	if err := s.log.Err(); err != nil {
 		return false, fmt.Errorf("%w: %w", ErrReadOnly, err)
 	}
-	return !a.stalled.Load(), nil
+	return !a.stalled.closed.Load(), nil
 }
 
-func (a *admission) wait() <-chan struct{} {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.stalled.Load() {
+// admitImport is AdmitWrite for what is imported.
+func (s *Store) admitImport(ctx context.Context) error {
+	if p := &s.admission.pressed; p.closed.Load() {
+		patience := time.NewTimer(importPatience)
+		defer patience.Stop()
+		select {
+		case <-p.wait():
+		case <-patience.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.stop:
+			return ErrClosed
+		}
+	}
+	return s.AdmitWrite(ctx)
+}
+
+// wait returns what is closed when the gate is open.
+func (g *gate) wait() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed.Load() {
 		done := make(chan struct{})
 		close(done)
 		return done
 	}
-	return a.changed
+	return g.opens
 }
 
-func (a *admission) setStalled(on bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if on == a.stalled.Load() {
+// set closes or opens the gate.
+func (g *gate) set(closed bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if closed == g.closed.Load() {
 		return
 	}
-	a.stalled.Store(on)
-	if on {
-		a.changed = make(chan struct{})
-		a.stalls.Add(1)
+	g.closed.Store(closed)
+	if closed {
+		g.opens = make(chan struct{})
 	} else {
-		close(a.changed)
+		close(g.opens)
 	}
 }
 
@@ -118,13 +144,14 @@ func (s *Store) runMonitor() {
 	for {
 		select {
 		case <-s.stop:
-			s.admission.setStalled(false)
+			s.admission.stalled.set(false)
 			return
 		case now := <-tick.C:
-			was := s.admission.stalled.Load()
+			was := s.admission.stalled.closed.Load()
 			is := s.pollStall()
 			if is && !was {
 				stalledAt = now
+				s.admission.stalls.Add(1)
 			}
 			if was && !is {
 				s.admission.stallTime.Add(int64(now.Sub(stalledAt)))
@@ -145,18 +172,17 @@ func (s *Store) pollStall() bool {
 	m := s.db.Metrics()
 	a.memTables.Store(m.MemTable.Count)
 	a.l0.Store(int64(m.Levels[0].Sublevels))
-	// Once stalled, go on a little below the limit, so that it does not flutter.
-	tables, l0 := s.o.MemTables, int32(s.o.L0Sublevels)
-	unsaved := s.records.limit * 2 / 3
-	if a.stalled.Load() {
-		l0 -= l0 / 4
-		tables = max(1, tables-1)
-		unsaved -= unsaved / 8
-	}
 	// Bytes count, not tables: Pebble begins with small memtables and leaves them in its queue until they
 	// are worth a flush, so that many of them may wait with nothing being wrong.
-	stalled := m.MemTable.Size > uint64(tables)*uint64(s.o.MemTableBytes) || m.Levels[0].Sublevels >= l0 || s.records.unsaved.Load() > unsaved
-	a.setStalled(stalled)
+	behind := max(
+		float64(m.MemTable.Size)/float64(s.o.MemTables)/float64(s.o.MemTableBytes),
+		float64(m.Levels[0].Sublevels)/float64(s.o.L0Sublevels),
+	)
+	a.pressed.set(behind >= 0.5)
+	behind = max(behind, float64(s.records.unsaved.Load())/float64(s.records.limit*2/3)) // imports add nothing to these
+	// Once stalled, go on a little below the limit, so that it does not flutter.
+	stalled := behind >= 1 || a.stalled.closed.Load() && behind >= 0.8
+	a.stalled.set(stalled)
 	return stalled
 }
 

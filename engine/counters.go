@@ -41,6 +41,14 @@ func (c *counters) of(slot uint16, db uint8) Counts {
 	return Counts{}
 }
 
+// keys returns how many keys a slot holds in all databases, those that are flushed but not removed yet included. Under the slot's lock.
+func (c *counters) keys(slot uint16) (n int64) {
+	for i := range c.slots[slot] {
+		n += c.slots[slot][i].Keys
+	}
+	return n
+}
+
 // add changes a slot's counts. Under mu.
 func (c *counters) add(slot uint16, d delta) {
 	c.dbs[d.db].add(d, 1)

@@ -15,7 +15,7 @@ import (
 //	drains.turn, then drains.batch (the drainer's; FLUSHALL takes the second, too)
 //	commit mutex
 //	life   (shared by reads that hold no slot lock, exclusive for Close)
-//	counters.mu, reclaims.mu, admission.mu, the record table's shards: leaves, nothing is taken under them
+//	counters.mu, reclaims.mu, gate.mu, the record table's shards: leaves, nothing is taken under them
 //
 // TryLock never waits, so it may be called in any order. No lock is held while
 // waiting for a stall (Store.AdmitWrite comes before) or for a sync (WaitStable comes after).

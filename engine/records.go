@@ -47,7 +47,13 @@ type slotRecords struct {
 	taken    []uint64      // those that the drainer is at
 	size     int64         // of next
 	takenBy  int64         // size of taken
+	// population counts the slot's records in the table that are not absent (the low half), and those that were dropped for others'
+	// sake, ever (the high half): the same population twice means that none has come or gone between. Changed under a shard's mutex.
+	population atomic.Uint64
 }
+
+// droppedOne is what a record that goes for others' sake adds to its slot's population.
+const droppedOne = 1<<32 - 1
 
 func (sr *slotRecords) any() bool { return len(sr.next) > 0 || len(sr.taken) > 0 }
 
@@ -114,6 +120,7 @@ func (e entry) slot() uint16     { return binary.BigEndian.Uint16(e[entryHeader:
 func (e entry) markUsed()        { e.setKeyWord(e.keyWord() | entryUsed) }
 func (e entry) clearUsed()       { e.setKeyWord(e.keyWord() &^ entryUsed) }
 func (e entry) wasUsed() bool    { return e.keyWord()&entryUsed != 0 }
+func (e entry) present() bool    { return e.valLen() < entryDead }
 func entrySize(key, rec int) int { return (entryHeader + key + rec + 7) &^ 7 }
 
 // value returns the record, nil if it is absent.
@@ -195,6 +202,27 @@ func (t *recordTable) fill(hash uint64, key, rec []byte) {
 	}
 }
 
+// count changes the population by a record that was there or not, and is there now or not.
+func (sr *slotRecords) count(was, is bool) {
+	switch {
+	case is && !was:
+		sr.population.Add(1)
+	case was && !is:
+		sr.population.Add(^uint64(0))
+	}
+}
+
+// clearPopulation: the table has no record of the slot any more.
+func (sr *slotRecords) clearPopulation() {
+	sr.population.Store((sr.population.Load()>>32 + 1) << 32)
+}
+
+// whole says whether the table has all of a slot's records, which are n, and returns its population. Under the slot's lock.
+func (t *recordTable) whole(slot uint16, n int64) (population uint64, whole bool) {
+	population = t.slots[slot].population.Load()
+	return population, int64(uint32(population)) == n
+}
+
 // put writes a record, nil to delete it. Under the slot's write lock and the commit mutex.
 func (t *recordTable) put(slot uint16, hash uint64, key, rec []byte) {
 	sr := &t.slots[slot]
@@ -204,6 +232,7 @@ func (t *recordTable) put(slot uint16, hash uint64, key, rec []byte) {
 	_, e := sh.find(hash, key)
 	listed := e != nil && e.round() == sr.round
 	if e != nil && e.keyEnd()+len(rec) <= e.size() {
+		sr.count(e.present() && !sh.void(e), rec != nil)
 		e.setValue(rec)
 		e.setRound(sr.round)
 		e.markUsed()
@@ -254,6 +283,7 @@ func (t *recordTable) reset() {
 	t.dirty, t.hot = t.dirty[:0], t.hot[:0]
 	for i := range t.slots {
 		sr := &t.slots[i]
+		sr.clearPopulation()
 		sr.next, sr.taken, sr.size, sr.takenBy, sr.hot = sr.next[:0], sr.taken[:0], 0, 0, false
 		sr.settled.Store(sr.round)
 		sr.round++
@@ -269,9 +299,14 @@ func (t *recordTable) reset() {
 // resetSlots forgets all records of the slots, unsaved ones too, and that their counters have changed. Under the slots' write locks and
 // the commit mutex, while the drainer is at nothing.
 func (t *recordTable) resetSlots(slots []uint16) {
+	for i := range t.shards { // so that none of them drops a record of these slots meanwhile, and counts it
+		t.shards[i].mu.Lock()
+		defer t.shards[i].mu.Unlock()
+	}
 	t.dropped.Store(true)
 	for _, slot := range slots {
 		sr := &t.slots[slot]
+		sr.clearPopulation()
 		t.unsaved.Add(-sr.size - sr.takenBy)
 		sr.next, sr.taken, sr.size, sr.takenBy = nil, nil, 0, 0
 		sr.counters, sr.counted, sr.hot = false, false, false

@@ -54,7 +54,8 @@ func (sh *recordShard) insert(hash uint64, key, rec []byte, round uint32) {
 	if 4*(sh.used+1) > 3*len(sh.index) {
 		sh.growIndex()
 	}
-	pos, old := sh.find(hash, key)
+	pos, old := sh.find(hash, key) // making room may have dropped it
+	sh.slots[e.slot()].count(old != nil && old.present() && !sh.void(old), rec != nil)
 	if old != nil {
 		old.setValLen(entryDead)
 	} else {
@@ -173,8 +174,12 @@ func (sh *recordShard) clearOut(n uint32, force bool) {
 		size := e.size()
 		if e.valLen() != entryDead {
 			pos := sh.positionOf(e, n<<16|uint32(from>>3))
-			if !sh.unsaved(e) && (force || !e.wasUsed() || sh.void(e)) {
+			void := sh.void(e)
+			if !sh.unsaved(e) && (force || !e.wasUsed() || void) {
 				sh.forget(pos)
+				if e.present() && !void {
+					sh.slots[e.slot()].population.Add(droppedOne)
+				}
 			} else {
 				e.clearUsed()
 				copy(p.buf[to:], p.buf[from:from+size])

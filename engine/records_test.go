@@ -104,6 +104,69 @@ func TestRecordTable(t *testing.T) {
 	}
 }
 
+// populations counts the records of each slot that the table has.
+func populations(table *recordTable) map[uint16]uint32 {
+	n := map[uint16]uint32{}
+	for i := range table.shards {
+		sh := &table.shards[i]
+		for _, v := range sh.index {
+			if e := entry(nil); v != 0 {
+				if e = sh.at(uint32(v)); e.present() && !sh.void(e) {
+					n[e.slot()]++
+				}
+			}
+		}
+	}
+	return n
+}
+
+// TestPopulation: the table knows how many records of a slot it has, whatever comes, goes and gives way.
+func TestPopulation(t *testing.T) {
+	t.Parallel()
+	const slots = 20
+	table, rng := newRecordTable(0), rand.New(rand.NewPCG(1, 0))
+	check := func(when string) {
+		t.Helper()
+		want := populations(table)
+		for slot := range uint16(slots) {
+			if _, whole := table.whole(slot, int64(want[slot])); !whole {
+				t.Fatalf("%s: slot %d has %d records, not %d", when, slot, want[slot], uint32(table.slots[slot].population.Load()))
+			}
+		}
+	}
+	for i := range 40_000 {
+		slot := uint16(rng.IntN(slots))
+		key := fmt.Appendf(keys.AppendMetaSeek(nil, slot, uint32(slot)), "key%d", rng.IntN(3000))
+		rec := make([]byte, rng.IntN(200))
+		if rng.IntN(4) == 0 {
+			rec = nil
+		}
+		if hash := hashKey(key); rng.IntN(2) == 0 {
+			table.put(slot, hash, key, rec)
+		} else {
+			table.fill(hash, key, rec)
+		}
+		switch {
+		case i%500 == 0:
+			table.settle(table.takeAll())
+		case i%3000 == 1:
+			table.resetSlots([]uint16{slot})
+			check("after a drop")
+		case i == 30_000+2:
+			table.reset()
+			check("after a reset")
+		}
+	}
+	check("at the end")
+	var dropped uint64
+	for i := range table.slots {
+		dropped += table.slots[i].population.Load() >> 32
+	}
+	if dropped < 1000 {
+		t.Errorf("only %d records have given way", dropped)
+	}
+}
+
 // TestRecordTableBound: what is clean gives way, so that the table keeps its size.
 func TestRecordTableBound(t *testing.T) {
 	t.Parallel()

@@ -147,14 +147,15 @@ func (s *Store) unlockSlots(slots []uint16) {
 	s.world.RUnlock()
 }
 
-// Import applies a batch to slots that are being imported. It waits (up to ctx) while the store is stalled.
+// Import applies a batch to slots that are being imported. It waits (up to ctx) while the store is stalled, and a while when
+// it is about to be.
 func (s *Store) Import(ctx context.Context, b SlotBatch) (Offset, error) {
 	for {
 		d, err := decodeBatch(b, s.dbs.Load())
 		if err != nil {
 			return 0, err
 		}
-		if err := s.AdmitWrite(ctx); err != nil {
+		if err := s.admitImport(ctx); err != nil {
 			return 0, err
 		}
 		if end, again, err := s.importBatch(d); !again {

@@ -72,7 +72,7 @@ func (s *Store) Stats() Stats {
 		StoreReads:       s.reads.reads.Load(),
 		StoreReadsSlow:   s.reads.waits.Load(),
 		BlockCacheMax:    s.o.CacheBytes,
-		Stalled:          a.stalled.Load(),
+		Stalled:          a.stalled.closed.Load(),
 		Stalls:           a.stalls.Load(),
 		StallTime:        time.Duration(a.stallTime.Load()),
 	}

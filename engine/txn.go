@@ -128,7 +128,7 @@ func (t *Txn) lookup(slot uint16, hash uint64, key []byte) ([]byte, error) {
 	if rec, ok := t.s.records.get(&t.arena, hash, key); ok {
 		return rec, nil
 	}
-	if t.s.slots[slot].arrival != nil {
+	if t.s.slots[slot].arrival != nil || t.s.absent(slot, hash, key) {
 		return nil, nil
 	}
 	v, closer, err := t.s.read(key)
@@ -146,6 +146,13 @@ func (t *Txn) lookup(slot uint16, hash uint64, key []byte) ([]byte, error) {
 	_ = closer.Close()
 	t.s.records.fill(hash, key, v)
 	return v, nil
+}
+
+// absent says that there is no such record for sure, without asking Pebble: the table has all records of the slot, but not this one. False
+// says nothing. Under the slot's lock.
+func (s *Store) absent(slot uint16, hash uint64, key []byte) bool {
+	population, whole := s.records.whole(slot, s.counters.keys(slot))
+	return whole && !s.records.has(hash, key) && s.records.slots[slot].population.Load() == population
 }
 
 // Ready says whether Get(k) can be answered without waiting for the disk

@@ -281,18 +281,61 @@ func TestOnModify(t *testing.T) {
 
 func second(_ bool, err error) error { return err }
 
+// TestAbsentWithoutReading: as long as all keys of a slot are in memory, Pebble is not asked for those that don't exist; once one has given
+// way it is.
+func TestAbsentWithoutReading(t *testing.T) {
+	t.Parallel()
+	o := testOptions(vfs.NewMem())
+	s := openTest(t, "d", o)
+	look := func(name string, want bool) {
+		t.Helper()
+		tx := s.NewTxn()
+		defer tx.Discard()
+		tx.Lock([]uint16{key(name).Slot}, false)
+		if _, ok, err := tx.Get(key(name)); ok != want || err != nil {
+			t.Fatalf("%s: %v, %v", name, ok, err)
+		}
+	}
+	reads := func() uint64 { return s.Stats().StoreReads }
+	const n = 200
+	for i := range n {
+		look(fmt.Sprintf("{tag}%d", i), false)
+		mustSet(t, s, fmt.Sprintf("{tag}%d", i), "v")
+	}
+	look("{tag}none", false)
+	if got := reads(); got != 0 {
+		t.Errorf("%d reads of absent keys", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openTest(t, "d", o)
+	look("{tag}nothing", false)
+	for i := range n {
+		look(fmt.Sprintf("{tag}%d", i), true)
+	}
+	if got := reads(); got != n+1 {
+		t.Errorf("%d reads after a start, want %d", got, n+1)
+	}
+	look("{tag}no", false)
+	look("other", false)
+	if got := reads(); got != n+1 {
+		t.Errorf("%d reads when all is in memory again", got-n-1)
+	}
+}
+
 // TestStall: writers wait before any lock while memtables pile up, and go on afterwards.
 func TestStall(t *testing.T) {
 	t.Parallel()
 	s := openTest(t, "d", testOptions(vfs.NewMem()))
-	s.admission.setStalled(true)
+	s.admission.stalled.set(true)
 	if ok, err := s.TryAdmitWrite(); ok || err != nil {
 		t.Errorf("TryAdmitWrite: %v, %v", ok, err)
 	}
 	if err := s.AdmitWrite(context.Background()); err != nil { // the monitor sees that there is no stall
 		t.Error(err)
 	}
-	s.admission.setStalled(true)
+	s.admission.stalled.set(true)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := s.AdmitWrite(ctx); err != nil && !errors.Is(err, context.Canceled) {
