@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/server/command"
 )
 
 // benchConn is a connection without a socket: requests go in, replies come out, through the whole dispatch.
@@ -98,12 +102,14 @@ func BenchmarkDispatch(b *testing.B) {
 	}
 }
 
-// The server's own part of SET and GET allocates nothing.
+// The server's own part of SET and GET allocates nothing, and counts the time of slots.
 func TestDispatchAllocations(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector allocates")
 	}
 	c := newBenchConn(t)
+	times := new(command.SlotTimes)
+	c.loop.node.Stats.SlotTimes = times
 	sets, gets := bursts("SET", 16), bursts("GET", 16)
 	for _, burst := range sets {
 		c.run(burst)
@@ -116,5 +122,12 @@ func TestDispatchAllocations(t *testing.T) {
 		}); n > 8 { // the store works in the background, too
 			t.Errorf("%s: %v allocations for 16 commands", name, n)
 		}
+	}
+	var counted time.Duration
+	for slot := range uint16(keys.Slots) {
+		counted += times.Of(slot)
+	}
+	if counted == 0 {
+		t.Error("no time is counted")
 	}
 }

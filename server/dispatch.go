@@ -223,7 +223,7 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 		}
 	}
 	x.touch(c, n)
-	x.call(c, cmd, args, x.txn)
+	x.account(n, x.call(c, cmd, args, x.txn))
 	return ran
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"runtime/debug"
+	"time"
 
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
@@ -64,6 +65,7 @@ type executor struct {
 	keysAt []int    // of need
 	keys   []keyAt
 	slots  []uint16
+	rest   time.Duration // since the last full quantum, see command.SlotTimes
 
 	serving  bool // the node may serve its slots, as of the beginning of the present run
 	begin    int  // where the replies of the present run begin
@@ -200,12 +202,20 @@ func (x *executor) guarded(c *conn, args [][]byte) (v verdict) {
 	return x.dispatch(c, args)
 }
 
-// call runs the handler under the locks that the transaction holds.
-func (x *executor) call(c *conn, cmd *command.Command, args [][]byte, txn *engine.Txn) {
+// call runs the handler under the locks that the transaction holds, and returns how long it took.
+func (x *executor) call(c *conn, cmd *command.Command, args [][]byte, txn *engine.Txn) (took time.Duration) {
 	x.ctx = command.Ctx{Session: &c.Session, Node: x.node, Cmd: cmd, Args: args, Txn: txn}
-	x.node.Call(&x.ctx)
+	took = x.node.Call(&x.ctx)
 	if cmd.Name != "asking" {
 		c.endAsking()
+	}
+	return took
+}
+
+// account counts the time of a command for its slot: a cluster's command has one, or none.
+func (x *executor) account(n *need, took time.Duration) {
+	if times := x.node.Stats.SlotTimes; times != nil && len(n.keys) > 0 {
+		times.Add(&x.rest, n.keys[0].slot, took)
 	}
 }
 

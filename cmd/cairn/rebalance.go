@@ -22,8 +22,9 @@ import (
 
 type clusterRebalanceCmd struct {
 	Addr      string        `arg:"" help:"Any node of the cluster (host:port)."`
-	By        string        `enum:"keys,bytes,slots" default:"keys" help:"What to even out: keys, bytes (of keys and values, before compression) or slots."`
-	Tolerance float64       `default:"2" help:"Move nothing while every shard is within so many percent of the mean."`
+	By        string        `enum:"keys,bytes,slots,load" default:"keys" help:"What to even out: keys, bytes (of keys and values, before compression), slots, or load (the time that commands take on the primaries)."`
+	Over      time.Duration `default:"10s" help:"With --by load: how long to measure."`
+	Tolerance *float64      `help:"Move nothing while every shard is within so many percent of the mean (default: 2; with --by load, which is never the same twice, 10)."`
 	DryRun    bool          `help:"Show the plan and do nothing."`
 	Yes       bool          `short:"y" help:"Don't ask before the slots move."`
 	Password  string        `env:"CAIRN_PASSWORD,REDISCLI_AUTH" help:"Send AUTH with it to every node."`
@@ -38,15 +39,19 @@ interrupted (what is on its way is cancelled, what has moved has moved) and run 
 node is back or a replica has taken its place, and goes on with what is left.
 
   cairn cluster rebalance 10.0.0.1:7000 --dry-run
-  cairn cluster rebalance 10.0.0.1:7000 --by bytes --yes`
+  cairn cluster rebalance 10.0.0.1:7000 --by bytes --yes
+  cairn cluster rebalance 10.0.0.1:7000 --by load --over 1m`
 }
 
 func (c *clusterRebalanceCmd) Run(out *output) error {
-	if c.Tolerance < 0 || c.Timeout <= 0 || c.Wait < 0 {
-		return usageError("--tolerance, --timeout and --wait: give no less than 0")
+	if c.tolerance() < 0 || c.Timeout <= 0 || c.Wait < 0 || c.Over <= 0 {
+		return usageError("--tolerance and --wait: give no less than 0; --timeout and --over: give more")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if c.By == byLoad {
+		fmt.Fprintf(out.stdout, "Measuring the load for %v.\n", c.Over)
+	}
 	plan, err := c.plan(ctx, []string{c.Addr})
 	if err != nil {
 		return err
@@ -75,7 +80,22 @@ func (c *clusterRebalanceCmd) plan(ctx context.Context, seeds []string) (*rebala
 	if err != nil {
 		return nil, err
 	}
-	return planRebalance(shards, load, c.By, c.Tolerance/100), nil
+	if c.By == byLoad {
+		if sum := totalLoad(load); sum < c.Over.Microseconds()/hardlyAnyLoad {
+			return &rebalancePlan{note: fmt.Sprintf("There is hardly any load: commands took %v in %v.\n", loadText(sum), c.Over)}, nil
+		}
+	}
+	return planRebalance(shards, load, c.By, c.tolerance()/100), nil
+}
+
+func (c *clusterRebalanceCmd) tolerance() float64 {
+	switch {
+	case c.Tolerance != nil:
+		return *c.Tolerance
+	case c.By == byLoad:
+		return 10
+	}
+	return 2
 }
 
 // carryOut moves what the plan says. When that fails it waits until the cluster is whole again, and plans anew.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cairndb/cairn/engine/keys"
 	"github.com/cairndb/cairn/tools/wire"
@@ -66,9 +67,12 @@ func (answer *nodeAnswer) atRest() error {
 }
 
 // slotMetrics are the names in CLUSTER SLOT-STATS of what can be evened out.
-var slotMetrics = map[string]string{"keys": "key-count", "bytes": "stored-bytes"}
+var slotMetrics = map[string]string{"keys": "key-count", "bytes": "stored-bytes", byLoad: "cpu-usec"}
 
-// loads asks each primary how much lies in each of its slots.
+// byLoad evens out the time that commands take, in µs.
+const byLoad = "load"
+
+// loads is what each slot counts: how much lies in it, or how long commands for it take in a while.
 func (c *clusterRebalanceCmd) loads(ctx context.Context, shards []*shardLoad) (*[keys.Slots]int64, error) {
 	load := new([keys.Slots]int64)
 	if c.By == "slots" {
@@ -77,6 +81,33 @@ func (c *clusterRebalanceCmd) loads(ctx context.Context, shards []*shardLoad) (*
 		}
 		return load, nil
 	}
+	if err := c.readAll(ctx, shards, load); err != nil || c.By != byLoad {
+		return load, err
+	}
+	select {
+	case <-time.After(c.Over):
+	case <-ctx.Done():
+		return nil, errors.New("interrupted")
+	}
+	later := new([keys.Slots]int64)
+	err := c.readAll(ctx, shards, later)
+	return grown(load, later), err
+}
+
+// grown is by how much counters have grown; those that were reset meanwhile, since then.
+func grown(before, after *[keys.Slots]int64) *[keys.Slots]int64 {
+	by := new([keys.Slots]int64)
+	for slot := range by {
+		by[slot] = after[slot]
+		if before[slot] <= after[slot] {
+			by[slot] -= before[slot]
+		}
+	}
+	return by
+}
+
+// readAll asks each primary for the metric of its slots.
+func (c *clusterRebalanceCmd) readAll(ctx context.Context, shards []*shardLoad, load *[keys.Slots]int64) error {
 	for _, s := range shards {
 		err := c.session(ctx, s.addr, func(conn *wire.Conn) error {
 			stats, err := conn.Must("CLUSTER", "SLOT-STATS", "SLOTSRANGE", "0", strconv.Itoa(keys.Slots-1))
@@ -86,10 +117,10 @@ func (c *clusterRebalanceCmd) loads(ctx context.Context, shards []*shardLoad) (*
 			return readLoads(load, stats, slotMetrics[c.By])
 		})
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.addr, err)
+			return fmt.Errorf("%s: %w", s.addr, err)
 		}
 	}
-	return load, nil
+	return nil
 }
 
 // readLoads takes a metric out of a reply of CLUSTER SLOT-STATS.

@@ -3,8 +3,10 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cairndb/cairn/engine/keys"
 )
@@ -24,6 +26,7 @@ type slotMove struct {
 
 // rebalancePlan says which slots go where.
 type rebalancePlan struct {
+	note          string // why there is none
 	unit          string
 	shards        []*shardLoad
 	before, after map[string]int64 // by address
@@ -31,7 +34,18 @@ type rebalancePlan struct {
 	slots         int
 }
 
-// planRebalance evens out the loads of primaries; load is that of each slot. Slots count a little themselves, so that empty ones are spread too.
+// hardlyAnyLoad: there is nothing to even out by load when all commands together took less than this part of the time.
+const hardlyAnyLoad = 1000
+
+func totalLoad(load *[keys.Slots]int64) (sum int64) {
+	for _, n := range load {
+		sum += n
+	}
+	return sum
+}
+
+// planRebalance evens out the loads of primaries; load is that of each slot. Slots count a little themselves, so that empty ones are spread too, but not
+// by load: slots without stay where they are.
 // Nothing moves for a difference of less than the tolerance, as a part of the mean.
 func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, tolerance float64) *rebalancePlan {
 	p := &rebalancePlan{unit: unit, shards: shards, before: map[string]int64{}, after: map[string]int64{}}
@@ -45,6 +59,9 @@ func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, to
 	}
 	const finer = 1024 // so that what a slot counts itself is not lost
 	own := max(1, total*finer/keys.Slots/20)
+	if unit == byLoad {
+		own = 0
+	}
 	weight := func(slot int) int64 { return load[slot]*finer + own }
 	have := map[*shardLoad]int64{}
 	sum := int64(0)
@@ -62,7 +79,7 @@ func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, to
 	byPair := map[[2]*shardLoad]*slotMove{}
 	for _, from := range shards {
 		var to *shardLoad
-		for _, slot := range from.slots { // in order, and to one shard as long as it has room: few ranges come of it
+		for _, slot := range candidates(from, load, unit) { // in order, and to one shard as long as it has room: few ranges come of it
 			w := weight(slot)
 			if to == nil || have[to]+w > mean+w/2 {
 				to = slices.MinFunc(shards, func(a, b *shardLoad) int { return cmp.Compare(have[a], have[b]) })
@@ -70,8 +87,8 @@ func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, to
 			if have[from] <= mean || to == from {
 				break
 			}
-			if have[from]-w < mean-w/2 || have[to]+w > mean+w/2 {
-				continue // it would be too much; a lighter one may fit
+			if have[from]-w < mean-w/2 || have[to]+w > mean+w/2 || have[to]+w > have[from]-w/4 {
+				continue // it would be too much, or would only change sides; a lighter one may fit
 			}
 			have[from], have[to] = have[from]-w, have[to]+w
 			m := byPair[[2]*shardLoad{from, to}]
@@ -93,9 +110,21 @@ func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, to
 	return p
 }
 
+// candidates are the slots of a shard in the order in which they are looked at. By load the heavy ones come first, so that few move; what differs by
+// less than half stays in order.
+func candidates(s *shardLoad, load *[keys.Slots]int64, unit string) []int {
+	if unit != byLoad {
+		return s.slots
+	}
+	busy := slices.DeleteFunc(slices.Clone(s.slots), func(slot int) bool { return load[slot] == 0 })
+	slices.SortStableFunc(busy, func(a, b int) int { return bits.Len64(uint64(load[b])) - bits.Len64(uint64(load[a])) })
+	return busy
+}
+
 // text shows the plan.
 func (p *rebalancePlan) text() string {
 	var b strings.Builder
+	b.WriteString(p.note)
 	for _, s := range p.shards {
 		fmt.Fprintf(&b, "%s  %s", s.addr, p.amount(len(s.slots), p.before[s.addr]))
 		if p.slots > 0 {
@@ -116,8 +145,15 @@ func (p *rebalancePlan) amount(slots int, load int64) string {
 		return fmt.Sprintf("%d slots", slots)
 	case "bytes":
 		return fmt.Sprintf("%d slots (%s)", slots, bytesText(load))
+	case byLoad:
+		return fmt.Sprintf("%d slots (%v of commands)", slots, loadText(load))
 	}
 	return fmt.Sprintf("%d slots (%d %s)", slots, load, p.unit)
+}
+
+// loadText is a time in µs, for people.
+func loadText(micros int64) time.Duration {
+	return (time.Duration(micros) * time.Microsecond).Round(time.Millisecond)
 }
 
 // gain is how many slots a shard gets more than it gives.

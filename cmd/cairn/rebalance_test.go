@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,6 +83,57 @@ func TestRebalancePlans(t *testing.T) {
 	}
 }
 
+// By load the heaviest slots move, no more than it takes, and none without load.
+func TestRebalancePlansByLoad(t *testing.T) {
+	t.Parallel()
+	load := new([keys.Slots]int64)
+	for slot := range 100 {
+		load[slot] = 100
+	}
+	for slot := 1000; slot < 1004; slot++ {
+		load[slot] = 10_000
+	}
+	p := planRebalance(divided(5000, 5000, 6384, 0), load, byLoad, 0.1)
+	if p.slots != 3+75 {
+		t.Errorf("%d slots move", p.slots)
+	}
+	for _, m := range p.moves {
+		for _, slot := range m.slots {
+			if load[slot] == 0 {
+				t.Errorf("slot %d has no load and moves", slot)
+			}
+		}
+	}
+	for addr, got := range p.after {
+		if got < 12_400 || got > 12_600 {
+			t.Errorf("%s would have %d of 50000", addr, got)
+		}
+	}
+	alone := new([keys.Slots]int64)
+	alone[7] = 1000
+	for _, rest := range []int64{0, 10, 50} {
+		alone[8], alone[16000] = rest, 10
+		p := planRebalance(divided(8192, 8192), alone, byLoad, 0.1)
+		for _, m := range p.moves {
+			if slices.Contains(m.slots, 7) {
+				t.Errorf("the slot with nearly all load only changes sides: %v", m.slots)
+			}
+		}
+	}
+}
+
+func TestGrown(t *testing.T) {
+	t.Parallel()
+	before, after := new([keys.Slots]int64), new([keys.Slots]int64)
+	before[1], after[1] = 5, 12
+	before[2], after[2] = 9, 4 // the node was restarted
+	before[3] = 7              // the slot is gone
+	after[4] = 3
+	if got := grown(before, after); [5]int64(got[:5]) != [5]int64{0, 7, 4, 0, 3} || totalLoad(got) != 14 {
+		t.Errorf("%v", got[:5])
+	}
+}
+
 func TestRebalanceTexts(t *testing.T) {
 	t.Parallel()
 	load := new([keys.Slots]int64)
@@ -90,6 +142,7 @@ func TestRebalanceTexts(t *testing.T) {
 		"keys":  "A  8 slots (5242880 keys)\n",
 		"bytes": "A  8 slots (5.0 MiB)\n",
 		"slots": "A  8 slots\n",
+		"load":  "A  8 slots (5.243s of commands)\n",
 	} {
 		if got := planRebalance(divided(8), load, unit, 1).text(); got != want {
 			t.Errorf("%s: %q", unit, got)

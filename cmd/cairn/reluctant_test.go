@@ -35,7 +35,11 @@ func TestStaleReplicaRedirects(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	answers(`$"1"`)
+	poll.Until(t, "reads count for the slot on the replica", func() bool {
+		answers(`$"1"`)
+		v, err := conn.Do("CLUSTER", "SLOT-STATS", "ORDERBY", "cpu-usec", "LIMIT", "1")
+		return err == nil && len(v.Elems) == 1 && v.Elems[0].Elems[0].Int() == 15495 && v.Elems[0].Elems[1].Elems[3].Int() > 0
+	})
 	if _, err := conn.Must("CONFIG", "SET", "replica-max-staleness", "1"); err != nil {
 		t.Fatal(err)
 	}

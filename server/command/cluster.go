@@ -773,7 +773,7 @@ func clusterHelp(c *Ctx) {
 		"SHARDS",
 		"    List the shards with their slots and nodes.",
 		"SLOT-STATS (SLOTSRANGE <start slot> <end slot>|ORDERBY <metric> [LIMIT <limit>] [ASC|DESC])",
-		"    Tell how much is in each slot of this node's shard.",
+		"    Tell how much is in each slot of this node's shard, and how long its commands took.",
 		"SLOTS",
 		"    List the ranges of slots with their nodes.",
 	)

@@ -67,7 +67,7 @@ var clusterCommands = []*Command{{
 		nondeterministic(clusterShow("shards", 2, "7.0.0", clusterShards, "Lists the shards with their slots and nodes.",
 			"O(N) where N is the total number of cluster nodes")),
 		nondeterministic(clusterAdmin("slaves", 3, "3.0.0", clusterReplicas, "Lists the replicas of a primary.", "O(1)", nodeArg)),
-		slotStatsRow(clusterRow("slot-stats", -4, "8.0.0", Stale|Slow, clusterSlotStats, "Tells how much this node's shard has in each of its slots.",
+		slotStatsRow(clusterRow("slot-stats", -4, "8.0.0", Stale|Slow, clusterSlotStats, "Tells how much this node's shard has in each of its slots, and how long this node's commands for it took.",
 			"O(N) where N is the total number of slots based on arguments. O(N*log(N)) with ORDERBY subcommand.")),
 		slotsRow(nondeterministic(clusterShow("slots", 2, "3.0.0", clusterSlots, "Lists the ranges of slots with their nodes.",
 			"O(N) where N is the total number of Cluster nodes"))),

@@ -76,6 +76,8 @@ func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runI
 	n.Saves = newSaves(n.ctx, n.Started)
 	if cl == nil {
 		n.standalone = cluster.Standalone()
+	} else {
+		n.Stats.SlotTimes = new(SlotTimes)
 	}
 	n.Replication = newReplication(n)
 	n.adopt(store)
@@ -142,15 +144,15 @@ func (n *Node) Authenticated(s *Session) bool {
 	return s.Authed || n.Config.RequirePass() == ""
 }
 
-// Call runs c.Cmd's handler under the locks that dispatch took.
-func (n *Node) Call(c *Ctx) {
+// Call runs c.Cmd's handler under the locks that dispatch took, and returns how long it took.
+func (n *Node) Call(c *Ctx) (took time.Duration) {
 	c.LastCmd.Store(c.Cmd)
-	n.run(c)
+	return n.run(c)
 }
 
 // run runs the handler, undoes the writes of a command that replied with an error, and keeps its
 // statistics. EXEC runs each queued command through it.
-func (n *Node) run(c *Ctx) {
+func (n *Node) run(c *Ctx) (took time.Duration) {
 	reply := len(c.Out.Buf)
 	mark := 0
 	if c.Txn != nil {
@@ -162,7 +164,7 @@ func (n *Node) run(c *Ctx) {
 	} else {
 		c.Cmd.Run(c)
 	}
-	took := time.Since(n.Started) - start
+	took = time.Since(n.Started) - start
 	failed := reply < len(c.Out.Buf) && c.Out.Buf[reply] == '-'
 	if failed {
 		if c.Txn != nil {
@@ -172,6 +174,7 @@ func (n *Node) run(c *Ctx) {
 	}
 	n.Stats.of(c.Cmd).record(took, failed, n.Config.LatencyTracking())
 	n.observe(c, took)
+	return took
 }
 
 // runRead runs a handler and counts the keys that it finds and those that it does not.

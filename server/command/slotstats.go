@@ -5,29 +5,32 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cairndb/cairn/cluster/slotmap"
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/types"
 )
 
-// SLOT-STATS is Valkey 8's: arguments, replies and texts of errors. Of Valkey's metrics it has the one that is always there; the others
-// would have to be counted at each command. stored-bytes is Cairn's own. Both are exact, and cost nothing to ask for.
+// SLOT-STATS is Valkey 8's: arguments, replies and texts of errors. Of Valkey's metrics it has key-count and cpu-usec, both always, since they cost next to
+// nothing; stored-bytes is Cairn's own. What lies in a slot is exact and the shard's; cpu-usec is the time of this node's commands, see SlotTimes.
 
 // slotMetrics are the metrics of a slot, in the order of the reply.
 var slotMetrics = []slotMetric{
-	{"key-count", func(c *engine.Counts) int64 { return c.Keys }},
-	{"stored-bytes", func(c *engine.Counts) int64 { return c.Bytes }},
+	{"key-count", func(s *slotStat) int64 { return s.Keys }},
+	{"cpu-usec", func(s *slotStat) int64 { return s.took.Microseconds() }},
+	{"stored-bytes", func(s *slotStat) int64 { return s.Bytes }},
 }
 
 type slotMetric struct {
 	name string
-	of   func(*engine.Counts) int64
+	of   func(*slotStat) int64
 }
 
 type slotStat struct {
 	slot uint16
 	engine.Counts
+	took time.Duration
 }
 
 // clusterSlotStats is CLUSTER SLOT-STATS SLOTSRANGE first last | ORDERBY metric [LIMIT n] [ASC|DESC].
@@ -63,7 +66,7 @@ func (c *Ctx) slotStats(first, last uint16) (all []slotStat) {
 	}
 	for s := int(first); s <= int(last); s++ {
 		if slot := uint16(s); owner != nil && view.Owner(slot) == owner {
-			all = append(all, slotStat{slot, c.Node.Store.SlotCounts(slot)})
+			all = append(all, slotStat{slot, c.Node.Store.SlotCounts(slot), c.Node.Stats.SlotTimes.Of(slot)})
 		}
 	}
 	return all
@@ -77,7 +80,7 @@ func (c *Ctx) showSlotStats(all []slotStat) {
 		c.Out.Map(len(slotMetrics))
 		for _, m := range slotMetrics {
 			c.Out.BulkString(m.name)
-			c.Out.Int(m.of(&all[i].Counts))
+			c.Out.Int(m.of(&all[i]))
 		}
 	}
 }
@@ -99,7 +102,7 @@ func (c *Ctx) orderedSlotStats() {
 	}
 	all := c.slotStats(0, slotmap.Slots-1)
 	slices.SortStableFunc(all, func(a, b slotStat) int {
-		return sign * cmp.Compare(slotMetrics[i].of(&a.Counts), slotMetrics[i].of(&b.Counts))
+		return sign * cmp.Compare(slotMetrics[i].of(&a), slotMetrics[i].of(&b))
 	})
 	c.showSlotStats(all[:min(limit, len(all))])
 }

@@ -37,14 +37,18 @@ func TestSlotStats(t *testing.T) {
 			t.Fatalf("%s: %v", line, v)
 		}
 	}
+	usec := func(slot string) int64 {
+		t.Helper()
+		return do("CLUSTER SLOT-STATS SLOTSRANGE " + slot + " " + slot).Elems[0].Elems[1].Elems[3].Int()
+	}
 	stats := func(line string) (out [][3]int64) {
 		t.Helper()
 		for _, e := range do("CLUSTER SLOT-STATS " + line).Elems {
 			m := e.Elems[1].Elems
-			if m[0].Text != "key-count" || m[2].Text != "stored-bytes" || len(m) != 4 {
+			if m[0].Text != "key-count" || m[2].Text != "cpu-usec" || m[4].Text != "stored-bytes" || len(m) != 6 {
 				t.Fatalf("%s: %v", line, e)
 			}
-			out = append(out, [3]int64{e.Elems[0].Int(), m[1].Int(), m[3].Int()})
+			out = append(out, [3]int64{e.Elems[0].Int(), m[1].Int(), m[5].Int()})
 		}
 		return out
 	}
@@ -68,6 +72,24 @@ func TestSlotStats(t *testing.T) {
 	order("orderby KEY-COUNT desc limit 2", 5061, 16287)
 	order("ORDERBY stored-bytes LIMIT 2 DESC", 12182, 5061)
 	order("ORDERBY key-count ASC LIMIT 2", 0, 1)
+	do("CONFIG RESETSTAT")
+	if got := usec("12182"); got != 0 {
+		t.Errorf("%d µs after RESETSTAT", got)
+	}
+	poll.Within(t, "the time of commands is counted", time.Minute, func() bool {
+		do("BITCOUNT {foo}")
+		return usec("12182") >= 1000
+	})
+	order("ORDERBY cpu-usec LIMIT 2", 12182, 0)
+	poll.Within(t, "the time of transactions is counted", time.Minute, func() bool {
+		for _, line := range []string{"MULTI", "PING", "GET {x}", "GET {x}2", "EXEC"} {
+			do(line)
+		}
+		return usec("16287") > 0
+	})
+	if got := usec("5061"); got != 0 {
+		t.Errorf("a slot without commands has %d µs", got)
+	}
 	if got := stats("ORDERBY key-count LIMIT 1"); len(got) != 1 {
 		t.Errorf("LIMIT 1: %v", got)
 	}
@@ -80,7 +102,7 @@ func TestSlotStats(t *testing.T) {
 		"SLOTSRANGE 8 7":                    "ERR Start slot number 8 is greater than end slot number 7",
 		"SLOTSRANGE 8 9 10":                 "ERR unknown subcommand or wrong number of arguments for 'SLOT-STATS'. Try CLUSTER HELP.",
 		"FOO 8":                             "ERR unknown subcommand or wrong number of arguments for 'SLOT-STATS'. Try CLUSTER HELP.",
-		"ORDERBY cpu-usec":                  "ERR Unrecognized sort metric for ORDERBY. The supported metrics are: key-count, stored-bytes.",
+		"ORDERBY memory-bytes":              "ERR Unrecognized sort metric for ORDERBY. The supported metrics are: key-count, cpu-usec, stored-bytes.",
 		"ORDERBY key-count LIMIT 0":         "ERR Limit has to lie in between 1 and 16384 (maximum number of slots).",
 		"ORDERBY key-count LIMIT x":         "ERR Limit has to lie in between 1 and 16384 (maximum number of slots).",
 		"ORDERBY key-count LIMIT":           "ERR syntax error",

@@ -21,6 +21,9 @@ type Stats struct {
 	Hits, Misses        atomic.Uint64 // keyspace_hits, keyspace_misses
 	AuthFailures        atomic.Uint64
 
+	// SlotTimes is nil when cluster-enabled is no.
+	SlotTimes *SlotTimes
+
 	calls []callStats // by Command.index
 
 	errorReplies atomic.Uint64
@@ -82,6 +85,9 @@ func (s *Stats) Reset() {
 	s.errorsMu.Unlock()
 	for i := range s.calls {
 		s.calls[i].reset()
+	}
+	if s.SlotTimes != nil {
+		s.SlotTimes.reset()
 	}
 }
 

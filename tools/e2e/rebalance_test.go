@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -9,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/testnode"
@@ -155,4 +158,72 @@ func TestRebalanceGoesOnWithAReplica(t *testing.T) {
 		t.Errorf("the replica that has taken over has %d slots", got)
 	}
 	verify(t, []*testnode.Node{nodes[1], nodes[2], replica, added}, "still", keys)
+}
+
+// The slots that commands spend their time in are spread over the nodes, while clients go on; all others stay.
+func TestRebalanceByLoad(t *testing.T) {
+	t.Parallel()
+	nodes := testnode.StartCluster(t, 3)
+	const keys = 2_000
+	load(t, nodes, "still", keys)
+	if out := startRebalance(t, nodes[0].Addr(), "--yes", "--by", "load", "--over", "200ms").end(); !strings.Contains(out, "There is hardly any load") || !strings.Contains(out, "Nothing to move.") {
+		t.Errorf("without load:\n%s", out)
+	}
+	const hot, size = 8, 16 << 10
+	slots, first := slotsOf(t, nodes[0]), firstSlot(t, nodes[0])
+	var names []string
+	for i := range hot {
+		names = append(names, tagIn(uint16(first+100*i)))
+		do(t, nodes[0], "SETRANGE", names[i], strconv.Itoa(size-1), "\xff")
+	}
+	end := count(t, nodes, names)
+	t.Logf("%s", startRebalance(t, nodes[1].Addr(), "--yes", "--by", "load", "--over", "2s").end())
+	end()
+	text := do(t, nodes[0], "CLUSTER", "NODES")
+	has := map[string]int{}
+	for i := range hot {
+		has[slotOwner(text, first+100*i)]++
+	}
+	for _, n := range nodes {
+		if has[idOf(t, n)] == 0 {
+			t.Errorf("port %d has none of the %d slots with load", n.Port, hot)
+		}
+	}
+	if got, want := slotsOf(t, nodes[0]), slots-hot+has[idOf(t, nodes[0])]; got != want {
+		t.Errorf("the node with the load has %d slots, should have %d", got, want)
+	}
+	poll.Within(t, "the source drops what it has given away", time.Minute, func() bool { return sizeOf(t, nodes) == keys+hot })
+	verify(t, nodes, "still", keys)
+}
+
+// count has a client count the bits of values, each of which has 8, until end is called.
+func count(t *testing.T, nodes []*testnode.Node, names []string) (end func()) {
+	w := startWriters(t, nodes, 0, false)
+	ctx, stop := context.WithCancel(t.Context())
+	w.wg.Go(func() {
+		pace := time.NewTicker(2 * time.Millisecond)
+		defer pace.Stop()
+		for ctx.Err() == nil {
+			<-pace.C
+			pipe := w.db.Pipeline()
+			for i := range 20 * len(names) {
+				pipe.BitCount(context.Background(), names[i%len(names)], nil)
+			}
+			replies, err := pipe.Exec(context.Background())
+			if err != nil {
+				t.Errorf("BITCOUNT: %v", err)
+			}
+			for _, r := range replies {
+				if bits := r.(*redis.IntCmd).Val(); err == nil && bits != 8 {
+					t.Errorf("%v: %d bits are set", r.Args(), bits)
+				}
+			}
+		}
+	})
+	end = func() {
+		stop()
+		w.wg.Wait()
+	}
+	t.Cleanup(end)
+	return end
 }
