@@ -214,7 +214,7 @@ func TestMigrateToSilence(t *testing.T) {
 	}
 }
 
-// TestMigrateEndsWithReign: a write that waits for MIGRATE is answered when the node becomes a replica, long before MIGRATE's time is over.
+// TestMigrateEndsWithReign: MIGRATE, and a write that waits for it, are answered when the node becomes a replica, long before MIGRATE's time is over.
 func TestMigrateEndsWithReign(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{args: []string{"--worker-threads", "4"}})
@@ -234,6 +234,10 @@ func TestMigrateEndsWithReign(t *testing.T) {
 	}
 	if v, err := writer.Receive(); err != nil || !strings.HasPrefix(v.Text, "READONLY ") {
 		t.Errorf("the write that waited: %v %v", v, err)
+	}
+	admin.Timeout = 20 * time.Second
+	if v, err := admin.Receive(); err != nil || !strings.HasPrefix(v.Text, "ERR this node has not stayed a primary: ") {
+		t.Errorf("MIGRATE: %v %v", v, err)
 	}
 }
 
@@ -384,9 +388,59 @@ func TestMigrateAndReplacement(t *testing.T) {
 		if err := errors.Join(l.Close(), target.Close()); err != nil {
 			t.Fatal(err)
 		}
-		if v, err := mover.Receive(); err != nil || v.Text != "ERR this node follows another one now, whose data has replaced its own" {
+		if v, err := mover.Receive(); err != nil || !strings.HasPrefix(v.Text, "ERR this node has not stayed a primary: ") {
 			t.Errorf("MIGRATE: %v %v", v, err)
 		}
 		expect(t, mover, "GET k", `$"theirs"`)
+	})
+}
+
+// TestMigrateOutlivesReign: while a target keeps MIGRATE waiting, the node becomes a replica, the key is changed by its new primary, and the node becomes a
+// primary again. Then the target acknowledges the value that it was sent: nothing is deleted here, and the reply has said so.
+func TestMigrateOutlivesReign(t *testing.T) {
+	allDrivers(t, func(t *testing.T, s setup) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		s.args = append(s.args, "--worker-threads", "4")
+		p, r := replicated(t, s), replicated(t, s)
+		ours, theirs, mover := p.dial(), r.dial(), p.dial()
+		follow(t, r, p)
+		expect(t, ours, "SET k old", "+OK")
+		caughtUp(t, r, p)
+		for _, back := range []bool{false, true} {
+			host, port, _ := net.SplitHostPort(l.Addr().String())
+			if err := errors.Join(mover.Send("MIGRATE", host, port, "k", "0", "60000", "REPLACE"), mover.Flush()); err != nil {
+				t.Fatal(err)
+			}
+			target, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := target.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			expect(t, theirs, "REPLICAOF NO ONE", "+OK")
+			follow(t, p, r)
+			expect(t, theirs, "SET k new", "+OK")
+			caughtUp(t, p, r)
+			if back {
+				expect(t, ours, "REPLICAOF NO ONE", "+OK")
+			}
+			_, _ = target.Write([]byte("+OK\r\n")) // the node may have hung up by now
+			if v, err := mover.Receive(); err != nil || !strings.HasPrefix(v.Text, "ERR this node has not stayed a primary: ") {
+				t.Errorf("MIGRATE: %v %v", v, err)
+			}
+			_ = target.Close()
+			expect(t, ours, "GET k", `$"new"`)
+			if !back {
+				expect(t, ours, "REPLICAOF NO ONE", "+OK")
+				follow(t, r, p)
+				expect(t, ours, "SET k old", "+OK")
+				caughtUp(t, r, p)
+			}
+		}
 	})
 }

@@ -160,7 +160,7 @@ func runMigrate(c *Ctx) {
 	if !ok {
 		return
 	}
-	s := &sending{migration: m, c: c, shared: c.Node.Migrations}
+	s := &sending{migration: m, c: c, shared: c.Node.Migrations, reign: c.Node.Replication.Reign()}
 	err := s.run()
 	link := (*linkError)(nil)
 	switch {
@@ -182,7 +182,8 @@ type sending struct {
 	migration
 	c      *Ctx
 	shared *Migrations
-	to     *target // nil until there is something to send
+	reign  context.Context // ends with this node's time as a primary
+	to     *target         // nil until there is something to send
 
 	found   bool   // one of the keys exists
 	retried bool   // a broken connection has been replaced
@@ -236,13 +237,14 @@ func (s *sending) run() error {
 	return nil
 }
 
-// errReplaced: nothing is deleted here after that, since it is not what was sent.
-var errReplaced = errors.New("this node follows another one now, whose data has replaced its own")
+// errDeposed: nothing is deleted here after that, also when this node is a primary again: what it has may have come from another one since, and then it
+// is not what was sent.
+var errDeposed = errors.New("this node has not stayed a primary: keys that were on their way have not been deleted here, and may be on the target, too")
 
 // outside waits for others, and holds nothing up here meanwhile.
 func (s *sending) outside(wait func() error) (err error) {
-	if !s.c.Node.Outside(func() { err = wait() }) {
-		return errReplaced
+	if !s.c.Node.Outside(func() { err = wait() }) || s.reign.Err() != nil {
+		return errDeposed
 	}
 	return err
 }
@@ -325,10 +327,13 @@ func (s *sending) move(b *batch) error {
 		return nil
 	}
 	sent := s.outside(func() error { return s.deliver(b) })
-	if s.copy || sent == errReplaced {
+	if s.copy || sent == errDeposed {
 		return sent
 	}
-	if err := s.remove(b); err != nil {
+	switch err := s.remove(b); {
+	case errors.Is(err, engine.ErrReplica):
+		return errDeposed
+	case err != nil:
 		return err
 	}
 	return sent
@@ -351,6 +356,10 @@ func (s *sending) remove(b *batch) error {
 	}
 	txn := s.c.Txn
 	txn.Lock(slots, true)
+	if s.reign.Err() != nil { // asked under the locks, without which nothing comes from another node
+		txn.Discard()
+		return errDeposed
+	}
 	db := s.c.Node.Store.DB(s.c.DB)
 	for i := range b.keys {
 		if k := &b.keys[i]; k.acked && k.DB == db {
@@ -376,7 +385,7 @@ func (s *sending) deliver(b *batch) error {
 			s.shared.targets.forget(s.addr)
 			s.to = nil
 		}
-		if s.retried || timedOut(err) || s.shared.ctx.Err() != nil || b.anyAcked() || s.refusal != "" {
+		if s.retried || timedOut(err) || s.shared.ctx.Err() != nil || s.reign.Err() != nil || b.anyAcked() || s.refusal != "" {
 			return err
 		}
 		s.retried = true
@@ -398,8 +407,8 @@ func (s *sending) exchange(b *batch) error {
 			return &linkError{"connecting to the client", err}
 		}
 	}
-	stop := context.AfterFunc(s.shared.ctx, s.to.close)
-	defer stop()
+	defer context.AfterFunc(s.shared.ctx, s.to.close)()
+	defer context.AfterFunc(s.reign, s.to.close)()
 	if err := s.introduce(); err != nil {
 		return err
 	}
