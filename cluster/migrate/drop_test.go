@@ -25,6 +25,7 @@ type shardOfOne struct {
 	serving bool
 	remains slotmap.Set
 	asked   int // for the remains
+	targets int // asked for the target of a move
 	voidAt  int // from this question on they prove nothing any more, 0 for never
 	held    engine.Offset
 	told    []string

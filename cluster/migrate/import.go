@@ -30,9 +30,10 @@ type importRun struct {
 	ctx  context.Context // of the link
 	term context.Context // of this node as a primary
 
-	store *engine.Store
-	off   engine.Offset // of the last record
-	letGo func()
+	store    *engine.Store
+	off      engine.Offset // of the last record
+	letGo    func()
+	delisted bool
 }
 
 // Serve takes slots in from another node. It returns when the link has ended and what came over it is settled.
@@ -249,8 +250,18 @@ func (r *importRun) release() {
 	}
 }
 
-// finish notes how it has ended. A job whose further groups may come is not over for that.
+// delist ends the import for this node: the slots may be part of another migration from now on.
+func (r *importRun) delist() {
+	r.release()
+	if !r.delisted {
+		r.delisted = true
+		r.m.update(func() { minus(&r.m.mu.importing, r.o.group) })
+	}
+}
+
+// finish notes how it has ended, which nobody is told before the slots are free. A job whose further groups may come is not over for that.
 func (r *importRun) finish(end State, why string) {
+	r.delist()
 	if end == Success {
 		r.x.ended()
 		r.j.moved.Add(int64(r.o.group.Len()))
@@ -274,8 +285,7 @@ func (r *importRun) after(err error) {
 	if r.j == nil {
 		return
 	}
-	defer r.m.update(func() { minus(&r.m.mu.importing, r.o.group) })
-	defer r.release()
+	defer r.delist()
 	t := taskSettle // the grant is known, and something has failed: what it says stands
 	if r.x.state != Granted {
 		t = r.x.next(hearLost)

@@ -86,6 +86,9 @@ const (
 	groupSlots = 256
 	// maxExports bounds the jobs of one source that run at a time; others wait.
 	maxExports = 4
+	// startPatience bounds how long a new job waits for the end of an earlier one of the same slots, startPace is the time between two looks.
+	startPatience = 5 * time.Second
+	startPace     = 10 * time.Millisecond
 	// maxKeptJobs bounds the ended jobs that are remembered (Valkey cluster-slot-migration-log-max-len).
 	maxKeptJobs = 1000
 	// dropDelay gives the replicas of the source time to hear of the grant: they serve reads of what is here.
@@ -155,7 +158,8 @@ type Request struct {
 	Target slotmap.NodeID
 }
 
-// Start begins a job for each request, or none.
+// Start begins a job for each request, or none. It waits for an earlier migration of the slots that is about to end, for a while: who has seen its
+// success on the other node, or has cancelled it, may ask for the next one at once.
 func (m *Manager) Start(requests []Request) error {
 	var all slotmap.Set
 	for _, r := range requests {
@@ -166,32 +170,57 @@ func (m *Manager) Start(requests []Request) error {
 			return Refusal("Slot ranges in migrations overlap")
 		}
 		union(&all, r.Slots)
-		if _, err := m.o.Cluster.MoveTarget(r.Slots, r.Target); err != nil && !errors.Is(err, ErrNotNow) {
+	}
+	for late := time.Now().Add(startPatience); ; {
+		ending, err := m.tryStart(requests, &all)
+		if !ending || time.Now().After(late) {
 			return err
+		}
+		if pause(m.ctx, startPace) != nil {
+			return errStopping
+		}
+	}
+}
+
+var errStopping = errors.New("this node is stopping")
+
+// tryStart is Start without waiting; ending says that the refusal is about to pass.
+func (m *Manager) tryStart(requests []Request, all *slotmap.Set) (ending bool, _ error) {
+	for _, r := range requests {
+		if _, err := m.o.Cluster.MoveTarget(r.Slots, r.Target); err != nil && !errors.Is(err, ErrNotNow) {
+			return false, err
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mu.closed {
-		return errors.New("this node is stopping")
+		return false, errStopping
 	}
-	for _, busy := range []*slotmap.Set{&m.mu.exporting, &m.mu.importing} {
-		if slot, ok := common(busy, &all); ok {
-			return Refusal(fmt.Sprintf("I am already migrating slot %d.", slot))
-		}
+	if slot, ok := common(&m.mu.exporting, all); ok {
+		return m.cancelled(all), Refusal(fmt.Sprintf("I am already migrating slot %d.", slot))
+	}
+	if slot, ok := common(&m.mu.importing, all); ok { // they are this node's
+		return true, Refusal(fmt.Sprintf("I am already migrating slot %d.", slot))
 	}
 	for _, moved := range []*slotmap.Set{&m.mu.leaving, &m.mu.dropping} {
-		if slot, ok := common(moved, &all); ok {
-			return Refusal(fmt.Sprintf("Slot %d has just been moved.", slot))
+		if slot, ok := common(moved, all); ok {
+			return true, Refusal(fmt.Sprintf("Slot %d has just been moved.", slot))
 		}
 	}
-	union(&m.mu.exporting, &all)
+	union(&m.mu.exporting, all)
 	for _, r := range requests {
 		j := newJob(slotmap.NewNodeID(), true, r.Slots, m.o.Self, r.Target)
 		m.keep(j)
 		m.wg.Go(func() { m.export(j) })
 	}
-	return nil
+	return false, nil
+}
+
+// cancelled says whether all exports of any of the slots have been cancelled. The caller holds mu.
+func (m *Manager) cancelled(set *slotmap.Set) bool {
+	return !slices.ContainsFunc(m.mu.jobs, func(j *job) bool {
+		return j.exporting && !j.ended() && j.ctx.Err() == nil && overlap(j.slots, set)
+	})
 }
 
 // keep puts a job at the head of the list. The caller holds mu.
