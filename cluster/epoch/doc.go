@@ -21,7 +21,8 @@
 // has lost its log never votes as the node that it was, and two groups never mix.
 //
 // The group is formed by Bootstrap, which adopts all claims as they are. One that has granted nothing yet gives way to one that has, or whose
-// ID is smaller, by an entry of its own log: from then on it grants nothing. Recover starts a new generation from what one
+// ID is smaller, by an entry of its own log: from then on it grants nothing. One that has adopted nothing, since its founder was lost, is left by its voters for
+// the one that is formed then (member.barren). Recover starts a new generation from what one
 // node knows. Its risk: what only the lost voters knew is lost, and if a majority of them comes back before it has heard of the new generation, there are two
 // groups until it does.
 //

@@ -16,7 +16,7 @@ func (g *Group) follow() {
 	for g.ctx.Err() == nil {
 		t, changed := g.changed()
 		m := g.member()
-		if m != nil && m.follows(2*g.o.Election) {
+		if m != nil && m.decides() && m.follows(2*g.o.Election) {
 			g.pause(changed, g.o.Election)
 			continue
 		}
@@ -49,7 +49,7 @@ func (g *Group) pause(changed <-chan struct{}, most time.Duration) {
 	}
 }
 
-// sources are the nodes to follow: those of a later generation, the voters, then whoever has a table.
+// sources are the nodes to follow: those of a later generation, or who have a table at all if this node has none, the voters, then whoever has this table.
 func (g *Group) sources(t *Table) []slotmap.NodeID {
 	var later, voters, others []slotmap.NodeID
 	for _, id := range t.Voters {
@@ -60,11 +60,14 @@ func (g *Group) sources(t *Table) []slotmap.NodeID {
 	for _, n := range g.view.Load().Nodes {
 		switch {
 		case n.ID == g.o.Self || n.Cluster == "" || slices.Contains(voters, n.ID):
-		case n.Cluster == t.Cluster && n.Generation > t.Generation || yields(t.Cluster, t.Granted, n.Cluster, n.Granted):
+		case !t.Formed() || n.Cluster == t.Cluster && n.Generation > t.Generation || yields(t.Cluster, t.Granted, n.Cluster, n.Granted):
 			later = append(later, n.ID)
-		case n.Cluster == t.Cluster || !t.Formed():
+		case n.Cluster == t.Cluster:
 			others = append(others, n.ID)
 		}
+	}
+	if !t.Formed() && len(later) > 0 {
+		return later // the other voters of a group without a table know no more
 	}
 	return slices.Concat(later, voters, others)
 }

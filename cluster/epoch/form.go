@@ -69,14 +69,14 @@ func (g *Group) found(ctx context.Context) (*member, error) {
 	return m, m.bootstrap(g.gather(ctx, id))
 }
 
-// empty makes this node a member of a new group without voters; nil if it is the member of a group that is being founded.
+// empty makes this node a member of a new group without voters; nil if it is the member of a group that is being founded, and may yet be.
 func (g *Group) empty() (*member, identity, error) {
 	g.life.Lock()
 	defer g.life.Unlock()
 	if m := g.member(); m != nil {
 		servers, err := m.servers()
 		switch {
-		case err != nil || len(servers) > 0:
+		case err != nil || len(servers) > 0 && !g.forsaken(servers):
 			return nil, m.id, err
 		case m.leader() != "":
 			return nil, m.id, refusal(AlreadyFormed)
@@ -87,6 +87,18 @@ func (g *Group) empty() (*member, identity, error) {
 		return nil, id, err
 	}
 	return g.member(), id, nil
+}
+
+// forsaken says whether most of a group's voters were forgotten: it will never have a leader, and so adopt nothing. What it may have decided without this node's
+// hearing of it, nobody knows who is left: else this one would follow him.
+func (g *Group) forsaken(servers []raft.Server) bool {
+	v, known := g.view.Load(), 0
+	for _, s := range servers {
+		if v.node(slotmap.NodeID(s.ID)) != nil {
+			known++
+		}
+	}
+	return v.node(g.o.Self) != nil && known < majority(len(servers))
 }
 
 const (

@@ -443,7 +443,7 @@ func (g *Group) Status() Status {
 	if t.Formed() {
 		s.State = "learner"
 	}
-	if m := g.member(); m != nil && (has(t.Voters, g.o.Self) || m.leader() != "") {
+	if m := g.member(); m != nil && (m.id.cluster == t.Cluster || !t.Formed()) && (has(t.Voters, g.o.Self) || m.leader() != "") {
 		s.State = m.raft.State().String()
 		s.Leader, s.Term, s.Last = m.leader(), m.raft.CurrentTerm(), m.raft.LastIndex()
 	}

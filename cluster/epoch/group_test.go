@@ -3,6 +3,8 @@ package epoch
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -476,4 +478,131 @@ func TestRenewalPace(t *testing.T) {
 			t.Errorf("after %d tries at a lease of %v: %v, want %v", c.tries, c.lease, got, c.want)
 		}
 	}
+}
+
+// foundAlone has a node elect the leader of a group that adopts nothing, which goes before any other one by its ID.
+func (c *cluster) foundAlone(n *testNode) {
+	c.t.Helper()
+	g := n.get()
+	c.eventually("gossip knows the nodes", func() bool { return len(g.view.Load().Nodes) == len(c.nodes) })
+	id := identity{cluster: slotmap.NodeID(strings.Repeat("0", 39) + "1"), incarnation: 7}
+	g.life.Lock()
+	err := g.enter(id)
+	g.life.Unlock()
+	if err == nil {
+		err = g.member().bootstrap(g.gather(c.t.Context(), id))
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.eventually("the voters have elected it", func() bool {
+		follow := 0
+		for _, other := range c.nodes {
+			if m := other.get().member(); m != nil && m.leader() == n.id {
+				if servers, err := m.servers(); err == nil && len(servers) > 0 {
+					follow++
+				}
+			}
+		}
+		return follow >= fewest
+	})
+}
+
+// lose ends nodes for good: the others forget them.
+func (c *cluster) lose(nodes ...*testNode) {
+	for _, n := range nodes {
+		n.kill()
+		c.mu.Lock()
+		c.gone[n.id] = true
+		c.mu.Unlock()
+	}
+	c.eventually("they are forgotten", func() bool {
+		for _, n := range c.nodes {
+			if g := n.get(); g != nil && len(g.view.Load().Nodes) != len(c.view().Nodes) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// joined waits until the nodes that are left are in the founder's group, so many of them as voters.
+func (c *cluster) joined(founder *testNode, voters int) {
+	c.t.Helper()
+	cluster := founder.get().Table().Cluster
+	all := func(what string, ok func(g *Group, t *Table) bool) {
+		c.t.Helper()
+		c.eventually(what, func() bool {
+			for _, n := range c.nodes {
+				if g := n.get(); g != nil && !ok(g, g.Table()) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	all("all follow it", func(_ *Group, t *Table) bool { return t.Cluster == cluster })
+	all("all have left the other one", func(g *Group, _ *Table) bool {
+		m := g.member()
+		return m == nil || m.id.cluster == cluster
+	})
+	all("a failure is survived", func(_ *Group, t *Table) bool { return len(t.Voters) >= min(voters, fewest) })
+	all("all vote", func(_ *Group, t *Table) bool { return len(t.Voters) == voters })
+}
+
+// A group whose founder is lost for good before it adopts anything has a leader and no table. Its voters leave it for the one that is formed then.
+func TestFounderLost(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 6, 3)
+	c.foundAlone(c.nodes[0])
+	var outside *testNode // who was not invited
+	for _, n := range c.nodes {
+		if n.get().member() == nil {
+			outside = n
+		}
+	}
+	c.lose(c.nodes[0])
+	c.leader()
+	if err := outside.get().Bootstrap(t.Context(), c.successors()); err != nil {
+		t.Fatal(err)
+	}
+	c.joined(outside, 5)
+	c.propose(c.nodes[2], Request{Op: OpMember, Node: nid(9), Shard: sid(1)})
+}
+
+// When most of the voters are lost with the founder, one that is left founds the group anew.
+func TestFirstVotersLost(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 6, 3)
+	c.foundAlone(c.nodes[0])
+	var left *testNode
+	lost := []*testNode{c.nodes[0]}
+	for _, n := range c.nodes[1:] {
+		voter := n.get().member() != nil
+		shard := slices.ContainsFunc(lost, func(l *testNode) bool { return l.shard == n.shard })
+		switch {
+		case voter && !shard:
+			lost = append(lost, n)
+		case voter:
+			left = n
+		}
+	}
+	c.lose(lost...)
+	c.eventually("a group is formed", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), testPatience)
+		defer cancel()
+		return left.get().Bootstrap(ctx, c.successors()) == nil
+	})
+	c.joined(left, 3)
+}
+
+// successors are the founders among the nodes that are left: of each shard the first.
+func (c *cluster) successors() []Founder {
+	all := c.founders()
+	for i := range all {
+		members := append([]slotmap.NodeID{all[i].Primary}, all[i].Replicas...)
+		members = slices.DeleteFunc(members, func(id slotmap.NodeID) bool { return c.view().node(id) == nil })
+		all[i].Primary, all[i].Replicas = members[0], members[1:]
+	}
+	return all
 }

@@ -122,11 +122,13 @@ func (g *Group) paced(m *member, change func() bool) bool {
 	return true
 }
 
-// shed leaves a group that has given way, once this node follows the other, and one that was recovered without this member.
+// shed leaves a group that has given way, once this node follows the other, one that was recovered without this member, and one that has come to nothing
+// while another one was formed.
 func (g *Group) shed(m *member) {
 	into, t := m.fsm.table.Load().Into, g.Table()
 	outdated := t.Cluster == m.id.cluster && t.Generation > m.id.generation
-	if !outdated && (into == "" || t.Cluster != into) {
+	vain := t.Formed() && t.Cluster != m.id.cluster && g.o.Clock.Now()-m.began > g.o.Lease && m.barren()
+	if !outdated && !vain && (into == "" || t.Cluster != into) {
 		return
 	}
 	g.life.Lock()

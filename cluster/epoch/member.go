@@ -18,6 +18,7 @@ import (
 // member is this node's part in one group: a Raft server with its log, from which a voter is made when the leader says so.
 type member struct {
 	id      identity
+	began   time.Duration // by the clock, when it was opened
 	self    slotmap.NodeID
 	raft    *raft.Raft
 	fsm     *fsm
@@ -48,7 +49,7 @@ const (
 
 // openMember opens or creates a member's folder.
 func openMember(o *Options, dir string, id identity, publish func(*Table)) (_ *member, err error) {
-	m := &member{id: id, self: o.Self, fsm: newFSM(o.Clock, publish), voter: NewVoter(o.Lease, o.Clock.Now())}
+	m := &member{id: id, began: o.Clock.Now(), self: o.Self, fsm: newFSM(o.Clock, publish), voter: NewVoter(o.Lease, o.Clock.Now())}
 	logDir := filepath.Join(dir, "log")
 	if err := os.MkdirAll(logDir, 0o750); err != nil {
 		return nil, err
@@ -169,6 +170,39 @@ func (m *member) leader() slotmap.NodeID {
 // follows says whether the table comes by Raft's log at the moment.
 func (m *member) follows(within time.Duration) bool {
 	return m.isLeader() || m.leader() != "" && time.Since(m.raft.LastContact()) < within
+}
+
+// decides says whether the member's group has a table, and goes by it.
+func (m *member) decides() bool {
+	t := m.fsm.table.Load()
+	return t.Formed() && t.Into == ""
+}
+
+// barren says whether the member is one of the first voters of a group that has come to nothing: as far as this node has heard, it has not even been asked to adopt
+// claims. Such a member has promised nothing to anybody, and who leaves it takes nothing away that the group may have decided.
+func (m *member) barren() bool {
+	servers, err := m.servers()
+	if err != nil || len(servers) == 0 || m.fsm.table.Load().Formed() {
+		return false
+	}
+	first, err := m.log.FirstIndex()
+	if err != nil || first > 1 {
+		return false
+	}
+	last, err := m.log.LastIndex()
+	if err != nil {
+		return false
+	}
+	for i := first; i <= last; i++ {
+		var l raft.Log
+		if m.log.GetLog(i, &l) != nil {
+			return false
+		}
+		if r, err := decodeRequest(l.Data); l.Type == raft.LogCommand && (err != nil || r.Op != OpOpen) {
+			return false
+		}
+	}
+	return true
 }
 
 // servers is the group's latest configuration.
