@@ -594,13 +594,14 @@ func TestScanUnreadable(t *testing.T) {
 		_, err = s.Scan(nil, 0, 0, 1000, -1, func([]byte, Record) { n++ })
 		return n, err
 	}
-	if n, err := scan(); err == nil {
+	// What the reclaimer's or the expirer's look at the start has left in the cache can be read.
+	if n, err := scan(); err == nil && n != 1000 {
 		t.Errorf("Scan: %d keys and no error", n)
 	}
-	if _, _, err := s.RandomKey(nil, 0); err == nil {
-		t.Error("RandomKey: no error")
+	if name, ok, err := s.RandomKey(nil, 0); err == nil && (!ok || !strings.HasPrefix(string(name), "fill")) {
+		t.Errorf("RandomKey: %q, %v and no error", name, ok)
 	}
-	if names, err := s.KeysInSlot(key("fill1").Slot, 10); err == nil {
+	if names, err := s.KeysInSlot(key("fill1").Slot, 10); err == nil && !slices.ContainsFunc(names, func(n []byte) bool { return string(n) == "fill1" }) {
 		t.Errorf("KeysInSlot: %q and no error", names)
 	}
 	f.on.Store(false)
