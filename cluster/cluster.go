@@ -502,6 +502,9 @@ func (c *Cluster) Configure(s Settings) error {
 // under way are made is unknown then.
 func (c *Cluster) StopWaiting() { c.impatient() }
 
+// Patience ends when commands must wait no longer.
+func (c *Cluster) Patience() context.Context { return c.patient }
+
 // Close leaves the bus. Idempotent.
 func (c *Cluster) Close() error {
 	c.mu.Lock()

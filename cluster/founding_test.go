@@ -1,11 +1,14 @@
 package cluster
 
 import (
+	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/cairndb/cairn/cluster/epoch"
 	"github.com/cairndb/cairn/cluster/slotmap"
+	"github.com/cairndb/cairn/tools/poll"
 )
 
 // TestFoundersStopByTheClock: a founder whose process was stopped serves nothing when it goes on, although nothing else of it has run yet.
@@ -80,4 +83,55 @@ func TestReadsWaitForTheFirstSync(t *testing.T) {
 	stale := part{primary: one, epoch: 1}
 	c.continues(stale) // comes late
 	want(9000, false)
+}
+
+// TestFounderIsLost: the node that forms the group is lost for good when it was elected and has not adopted the claims. The others forget it, and one who was not among the
+// voters gets slot 0: they form another group, of which all are voters.
+func TestFounderIsLost(t *testing.T) {
+	t.Parallel()
+	var members []*member
+	for range 6 {
+		o := options(t, short)
+		o.GroupDir = filepath.Join(t.TempDir(), "epochs")
+		members = append(members, start(t, o))
+	}
+	lost, left := members[0], members[1:]
+	for _, m := range left {
+		m.Meet("127.0.0.1", 7000, lost.BusPort())
+	}
+	poll.Within(t, "all know each other", time.Minute, everyone(members, func(m *member) bool { return m.reaches(len(members)) }))
+	if err := lost.group.Load().Bootstrap(t.Context(), []epoch.Founder{{}}); err == nil {
+		t.Fatal("claims of nobody were adopted")
+	}
+	leader := func(m *member) slotmap.NodeID {
+		s, _, _ := m.GroupStatus()
+		return s.Leader
+	}
+	var voters []*member
+	var outside *member
+	poll.Within(t, "the voters have a leader", time.Minute, func() bool {
+		voters = nil
+		for _, m := range left {
+			if leader(m) != "" {
+				voters = append(voters, m)
+			} else {
+				outside = m
+			}
+		}
+		return len(voters) >= 2 && outside != nil
+	})
+	lost.stop()
+	for _, m := range left {
+		if err := m.Forget(string(lost.id())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	poll.Within(t, "they have another one", time.Minute, everyone(voters, func(m *member) bool { return leader(m) != "" && leader(m) != lost.id() }))
+	if err := errors.Join(outside.AddSlots(set(0, 8191)), voters[0].AddSlots(set(8192, slots-1))); err != nil {
+		t.Fatal(err)
+	}
+	poll.Within(t, "they have one group, in which all vote", 2*time.Minute, everyone(left, func(m *member) bool {
+		s, _, _ := m.GroupStatus()
+		return m.Formed() && len(s.Voters) == len(left) && s.Leader != "" && s.Leader == leader(outside)
+	}))
 }

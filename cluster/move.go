@@ -31,8 +31,8 @@ func (c *Cluster) AwaitGroup() error {
 	for ch := c.Undecided(); ch != nil; ch = c.Undecided() {
 		select {
 		case <-ch:
-		case <-c.ctx.Done():
-			return c.ctx.Err()
+		case <-c.patient.Done():
+			return c.patient.Err()
 		}
 	}
 	if !c.Formed() {

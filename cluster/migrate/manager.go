@@ -160,7 +160,7 @@ type Request struct {
 
 // Start begins a job for each request, or none. It waits for an earlier migration of the slots that is about to end, for a while: who has seen its
 // success on the other node, or has cancelled it, may ask for the next one at once.
-func (m *Manager) Start(requests []Request) error {
+func (m *Manager) Start(ctx context.Context, requests []Request) error {
 	var all slotmap.Set
 	for _, r := range requests {
 		if r.Target == m.o.Self {
@@ -176,13 +176,11 @@ func (m *Manager) Start(requests []Request) error {
 		if !ending || time.Now().After(late) {
 			return err
 		}
-		if pause(m.ctx, startPace) != nil {
-			return errStopping
+		if err := pause(ctx, startPace); err != nil {
+			return err
 		}
 	}
 }
-
-var errStopping = errors.New("this node is stopping")
 
 // tryStart is Start without waiting; ending says that the refusal is about to pass.
 func (m *Manager) tryStart(requests []Request, all *slotmap.Set) (ending bool, _ error) {
@@ -194,7 +192,7 @@ func (m *Manager) tryStart(requests []Request, all *slotmap.Set) (ending bool, _
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mu.closed {
-		return false, errStopping
+		return false, errors.New("this node is stopping")
 	}
 	if slot, ok := common(&m.mu.exporting, all); ok {
 		return m.cancelled(all), Refusal(fmt.Sprintf("I am already migrating slot %d.", slot))

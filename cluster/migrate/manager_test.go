@@ -22,7 +22,7 @@ func TestStartWaits(t *testing.T) {
 	t.Parallel()
 	s, m := startShardOfOne(t)
 	one := slotmap.SetOf([]slotmap.Range{{First: slotOf("b"), Last: slotOf("b")}})
-	start := func() error { return m.Start([]Request{{Slots: one, Target: "other"}}) }
+	start := func() error { return m.Start(t.Context(), []Request{{Slots: one, Target: "other"}}) }
 	for _, busy := range []*slotmap.Set{&m.mu.importing, &m.mu.leaving, &m.mu.dropping} {
 		m.update(func() { union(busy, one) })
 		asked := 0

@@ -41,7 +41,7 @@ func clusterMigrateSlots(c *Ctx) {
 		if err := n.Cluster.AwaitGroup(); err != nil {
 			return err
 		}
-		return n.Moves.Start(requests)
+		return n.Moves.Start(n.Cluster.Patience(), requests)
 	})
 }
 
