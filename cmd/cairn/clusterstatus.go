@@ -37,12 +37,10 @@ func (c *clusterStatusCmd) Run(out *output) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	asker := statusAsker{password: c.Password, timeout: c.Timeout}
-	answers, err := asker.cluster(ctx, seeds)
+	report, err := c.report(ctx, seeds)
 	if err != nil {
 		return exitError{exitUnusable, err}
 	}
-	report := assess(answers)
 	if c.JSON {
 		encoder := json.NewEncoder(out.stdout)
 		encoder.SetIndent("", "  ")
@@ -54,6 +52,34 @@ func (c *clusterStatusCmd) Run(out *output) error {
 		return exitError{exitUnusable, err}
 	}
 	return report.exit()
+}
+
+// report asks the cluster, and again for a little while as long as nodes differ, which they do for moments whenever anything changes.
+func (c *clusterStatusCmd) report(ctx context.Context, seeds []string) (*statusReport, error) {
+	const (
+		again = 3
+		pause = 300 * time.Millisecond
+	)
+	asker := statusAsker{password: c.Password, timeout: c.Timeout}
+	answers, err := asker.cluster(ctx, seeds)
+	if err != nil {
+		return nil, err
+	}
+	report := assess(answers)
+	for i := 0; i < again && len(report.doubts) > 0; i++ {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if answers, err = asker.cluster(ctx, seeds); err != nil {
+			return nil, err
+		}
+		next := assess(answers)
+		next.confirm(report)
+		report = next
+	}
+	return report, nil
 }
 
 // Exit codes of cairn cluster status beside exitOK.

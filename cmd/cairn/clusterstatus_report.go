@@ -38,6 +38,16 @@ type statusReport struct {
 	Others   []nodeReport  `json:"nodes_without_slots"`
 	Warnings []string      `json:"warnings"`
 	Notes    []string      `json:"notes"` // worth knowing, but as it was set up
+
+	served  bool             // some primary serves its slots
+	applied int64            // up to which decision of the group the shown view goes, -1 when that is not known
+	doubts  map[string]doubt // warnings that nodes asked a moment apart may give without a fault, by what they are about
+}
+
+// doubt is a warning that counts only when it still holds a little later.
+type doubt struct {
+	warning string
+	applied int64 // up to which decision of the group the node knew, -1 when that does not matter
 }
 
 // groupReport is the group of epochs, which decides who is primary.
@@ -125,13 +135,12 @@ type assessment struct {
 	base    *nodeAnswer            // whose view of the cluster is shown
 	byID    map[string]*nodeAnswer // what the nodes say that answer
 	errs    map[string]error       // by address, why the others don't
-	served  bool                   // some primary serves its slots
 }
 
 // assess makes a report of what the nodes answered. At least one of them has.
 func assess(answers []nodeAnswer) *statusReport {
 	a := &assessment{answers: answers, byID: map[string]*nodeAnswer{}, errs: map[string]error{}}
-	a.Shards, a.Others, a.Warnings, a.Notes = []shardReport{}, []nodeReport{}, []string{}, []string{}
+	a.Shards, a.Others, a.Warnings, a.Notes, a.doubts = []shardReport{}, []nodeReport{}, []string{}, []string{}, map[string]doubt{}
 	for i := range answers {
 		answer := &answers[i]
 		if answer.err != nil {
@@ -144,6 +153,7 @@ func assess(answers []nodeAnswer) *statusReport {
 		}
 	}
 	a.SeenBy, a.State, a.Epoch = a.base.addr, a.base.fields["cluster_state"], a.base.number("cluster_current_epoch")
+	a.applied = a.base.number("cluster_group_applied")
 	a.Nodes = len(a.base.nodes)
 	a.checkState()
 	a.checkGroup()
@@ -170,11 +180,32 @@ func (a *assessment) warn(format string, args ...any) {
 	a.Warnings = append(a.Warnings, fmt.Sprintf(format, args...))
 }
 
-func (a *assessment) verdict() string {
+// doubtful is warn about something that is a fault only when it lasts.
+func (a *assessment) doubtful(about string, applied int64, format string, args ...any) {
+	d := doubt{fmt.Sprintf(format, args...), applied}
+	a.doubts[about] = d
+	a.Warnings = append(a.Warnings, d.warning)
+}
+
+// confirm takes the doubts back that a report of a moment before does not share: while slots move, nodes that are asked one after the other
+// tell of different moments. A node that has heard since then of what the others knew is no laggard, unless what it makes of that differs.
+func (r *statusReport) confirm(before *statusReport) {
+	for about, d := range r.doubts {
+		_, lasts := before.doubts[about]
+		if lasts && (d.applied < 0 || d.applied < before.applied || d.applied == r.applied) {
+			continue
+		}
+		delete(r.doubts, about)
+		r.Warnings = slices.DeleteFunc(r.Warnings, func(w string) bool { return w == d.warning })
+	}
+	r.Health = r.verdict()
+}
+
+func (r *statusReport) verdict() string {
 	switch {
-	case a.State != "ok", !a.served, a.Group != nil && a.Group.Leader == "":
+	case r.State != "ok", !r.served, r.Group != nil && r.Group.Leader == "":
 		return unusable
-	case len(a.Warnings) > 0:
+	case len(r.Warnings) > 0:
 		return degraded
 	}
 	return healthy
@@ -443,7 +474,7 @@ func (a *assessment) checkViews() {
 	want := a.base.view()
 	for i := range a.answers {
 		if n := &a.answers[i]; n.err == nil && n.view() != want {
-			a.warn("%s: does not agree with %s on slots and roles", n.addr, a.SeenBy)
+			a.doubtful("view of "+n.self().id, n.number("cluster_group_applied"), "%s: does not agree with %s on slots and roles", n.addr, a.SeenBy)
 		}
 	}
 }

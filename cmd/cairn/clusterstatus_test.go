@@ -57,6 +57,52 @@ func parseAnswers(t *testing.T, input string) (answers []nodeAnswer) {
 	return answers
 }
 
+// TestClusterStatusDoubts: nodes that differ are warned of only when they do so still after a moment, and have not just heard the news late.
+func TestClusterStatusDoubts(t *testing.T) {
+	t.Parallel()
+	const (
+		idA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+		idB = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+	)
+	// The nodes see the slots up to a, and up to b, as the first one's; open is a slot that only the first one has open.
+	cluster := func(a, b, appliedA, appliedB, open int) *statusReport {
+		node := func(addr, self string, last, applied int) string {
+			flags := map[bool]string{true: "myself,master", false: "master"}
+			given := ""
+			if open > 0 && self == idA {
+				given = fmt.Sprintf(" [%d->-%s]", open, idB)
+			}
+			return fmt.Sprintf("@ %s\n%s 127.0.0.1:7000@17000 %s - 0 0 1 connected 0-%d%s\n%s 127.0.0.1:7001@17001 %s - 0 0 2 connected %d-16383\n"+
+				"cluster_state:ok\ncluster_group_applied:%d\n", addr, idA, flags[self == idA], last, given, idB, flags[self == idB], last+1, applied)
+		}
+		return assess(parseAnswers(t, node("127.0.0.1:7000", idA, a, appliedA)+node("127.0.0.1:7001", idB, b, appliedB)))
+	}
+	differ := []string{"127.0.0.1:7001: does not agree with 127.0.0.1:7000 on slots and roles"}
+	halfOpen := []string{"slot 7: migrating on 127.0.0.1:7000, but not open on 127.0.0.1:7001: redis-cli --cluster fix"}
+	for _, c := range []struct {
+		name          string
+		before, after *statusReport
+		want          []string
+	}{
+		{"slots move on", cluster(100, 99, 10, 9, 0), cluster(105, 104, 15, 14, 0), nil},
+		{"one that stays behind", cluster(100, 99, 10, 9, 0), cluster(105, 99, 15, 9, 0), differ},
+		{"the same decisions and not the same view", cluster(100, 99, 10, 10, 0), cluster(100, 99, 10, 10, 0), differ},
+		{"no group", cluster(100, 99, -1, -1, 0), cluster(100, 99, -1, -1, 0), differ},
+		{"only now", cluster(100, 100, 10, 10, 0), cluster(100, 99, 10, 9, 0), nil},
+		{"another slot is open", cluster(100, 100, 10, 10, 6), cluster(100, 100, 10, 10, 7), nil},
+		{"a slot stays open", cluster(100, 100, 10, 10, 7), cluster(100, 100, 10, 10, 7), halfOpen},
+	} {
+		c.after.confirm(c.before)
+		want := degraded
+		if c.want == nil {
+			want = healthy
+		}
+		if !slices.Equal(c.after.Warnings, c.want) || c.after.Health != want {
+			t.Errorf("%s: %s, warnings %q, want %s, %q", c.name, c.after.Health, c.after.Warnings, want, c.want)
+		}
+	}
+}
+
 // TestClusterStatus asks a cluster of processes that is well, has lost a node, and is gone; a frozen node does not hold it up.
 func TestClusterStatus(t *testing.T) {
 	t.Parallel()

@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // warnOfShards warns of what is wrong with a shard as a whole, then of its nodes.
 func (a *assessment) warnOfShards() {
 	replicas := 0
@@ -24,7 +26,8 @@ func (a *assessment) warnOfShards() {
 		}
 		for _, o := range s.Open {
 			if !a.matched(s.Primary.ID, o) {
-				a.warn("slot %d: %s on %s, but not open on %s", o.Slot, o.State, s.Primary.Address, a.name(o.NodeID))
+				a.doubtful(fmt.Sprintf("slot %d on %s", o.Slot, s.Primary.ID), -1,
+					"slot %d: %s on %s, but not open on %s: redis-cli --cluster fix", o.Slot, o.State, s.Primary.Address, a.name(o.NodeID))
 			}
 		}
 	}
