@@ -82,7 +82,7 @@ func (s *Store) tryAdmit() (ok bool, err error) {
 		return false, err
 	}
 	if a.lowSpace.Load() || (s.fs != nil && s.fs.full.Load()) {
-		return false, fmt.Errorf("%w: %w: %d MiB available, %d MiB are kept in reserve",
+		return false, fmt.Errorf("%w: %w: %d MiB available, %d MiB are kept in reserve (free-space-reserve)",
 			ErrReadOnly, ErrDiskFull, a.avail.Load()>>20, s.reserve.Load()>>20)
 	}
 	if err := s.log.Err(); err != nil {

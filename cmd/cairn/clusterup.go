@@ -77,7 +77,8 @@ func (c *clusterUpCmd) run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	n := c.total()
-	fmt.Fprintf(out, "Cairn cluster of %d primaries with %d replicas each on 127.0.0.1:%d-%d, data in %s\n", c.Nodes, c.Replicas, c.Port, c.Port+n-1, c.Dir)
+	fmt.Fprintf(out, "Cairn cluster of %s with %s each on 127.0.0.1:%d-%d, data in %s\n", counted(c.Nodes, "primary", "primaries"),
+		counted(c.Replicas, "replica", "replicas"), c.Port, c.Port+n-1, c.Dir)
 	began := time.Now()
 	group := &nodeGroup{out: out, primaries: c.Nodes, ended: make(chan *process, n)}
 	defer func() { err = errors.Join(err, group.stop()) }()
@@ -98,18 +99,29 @@ func (c *clusterUpCmd) run(ctx context.Context, out io.Writer) (err error) {
 	return group.watch(ctx)
 }
 
+// counted is a number with what it counts.
+func counted(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}
+
 func (c *clusterUpCmd) advice() string {
+	fail := ""
+	if c.Replicas > 0 {
+		fail = "\nFail:      kill -9 a primary's process (INFO server tells its process_id) and watch CLUSTER NODES: its replica takes over"
+	}
 	return fmt.Sprintf(`
-Connect:   redis-cli -c -p %d
+Connect:   redis-cli -c -p %[1]d
 Try:       SET greeting "hello, world"        (-c follows the redirect to the slot's owner)
            GET greeting
            CLUSTER NODES
-Load:      make demo-data                     (or: cairn load --demo auto --addr 127.0.0.1:%d)
-Check:     redis-cli --cluster check 127.0.0.1:%d
-Fail:      kill -9 a primary's process (INFO server tells its process_id) and watch CLUSTER NODES: its replica takes over
+Load:      %[2]s load --demo auto --addr 127.0.0.1:%[1]d
+Check:     %[2]s cluster status 127.0.0.1:%[1]d, redis-cli --cluster check 127.0.0.1:%[1]d%[3]s
 
 Ctrl-C stops the nodes. The data stays: the same command resumes the cluster.
-`, c.Port, c.Port, c.Port)
+`, c.Port, os.Args[0], fail)
 }
 
 // clusterState is a small file in the cluster's folder that says whose folder it is.

@@ -53,6 +53,9 @@ func demoSet(ctx context.Context, name string) (*demo, error) {
 		if d, err := packages(ctx); err == nil {
 			return d, nil
 		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		return goSource()
 	}
 	return nil, usageError("--demo %s: give packages, gosource or auto", name)

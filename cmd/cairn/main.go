@@ -45,7 +45,7 @@ type commandLine struct {
 
 const description = `Cairn is a durable, disk-backed cluster database that speaks the Redis protocol.
 
-  cairn cluster up          three nodes on this machine, to try things
+  cairn cluster up          three primaries with a replica each on this machine, to try things
   cairn server cairn.conf   one node
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 check found damage.

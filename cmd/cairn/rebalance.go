@@ -47,12 +47,16 @@ func (c *clusterRebalanceCmd) Run(out *output) error {
 	if c.tolerance() < 0 || c.Timeout <= 0 || c.Wait < 0 || c.Over <= 0 {
 		return usageError("--tolerance and --wait: give no less than 0; --timeout and --over: give more")
 	}
+	seeds, err := (&clusterStatusCmd{Addr: []string{c.Addr}, Timeout: c.Timeout}).seeds()
+	if err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if c.By == byLoad {
 		fmt.Fprintf(out.stdout, "Measuring the load for %v.\n", c.Over)
 	}
-	plan, err := c.plan(ctx, []string{c.Addr})
+	plan, err := c.plan(ctx, seeds)
 	if err != nil {
 		return err
 	}

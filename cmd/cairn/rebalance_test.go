@@ -178,3 +178,11 @@ func TestReadLoads(t *testing.T) {
 		t.Error("a metric is taken that is not there")
 	}
 }
+
+// TestRebalanceRefuses an address that is none, as cairn cluster status does.
+func TestRebalanceRefuses(t *testing.T) {
+	t.Parallel()
+	if out := cairn(t, exitUsage, "cluster", "rebalance", "nowhere"); !strings.Contains(out, "nowhere: give host:port") {
+		t.Errorf("it says:\n%s", out)
+	}
+}

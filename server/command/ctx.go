@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
@@ -29,11 +30,17 @@ func ErrorText(err error) string {
 	}
 	switch {
 	case errors.Is(err, engine.ErrReadOnly):
-		return resp.ErrNotWritten + err.Error()
+		return resp.ErrNotWritten + cause(err, engine.ErrReadOnly)
 	case errors.Is(err, engine.ErrUncertain):
 		return resp.ErrMayStand + err.Error()
 	}
 	return "ERR " + err.Error()
+}
+
+// cause is err's text without that of what, which the reply says in its own words, and without the package's name.
+func cause(err, what error) string {
+	text := strings.TrimPrefix(err.Error(), what.Error()+": ")
+	return strings.TrimPrefix(text, "engine: ")
 }
 
 var errorTexts = []struct {

@@ -22,6 +22,8 @@ type Replication struct {
 	node *Node
 	mark watermark
 	good goodReplicas
+
+	saidPrimary atomic.Bool // the log says that this node is a primary
 }
 
 // replicationSettings are the directives that change what the manager does.
@@ -78,10 +80,13 @@ func (r *Replication) ReplicaOf(host string, port int) error {
 
 // NoOne makes the node a primary.
 func (r *Replication) NoOne() error {
+	followed := r.node.Store.Following()
 	if err := r.Manager.NoOne(); err != nil {
 		return err
 	}
-	r.node.Logger.Log(context.Background(), config.LevelNotice, "this node is a primary now")
+	if !r.saidPrimary.Swap(true) || followed { // a cluster's primary is told so with each new epoch
+		r.node.Logger.Log(context.Background(), config.LevelNotice, "this node is a primary now")
+	}
 	return nil
 }
 
