@@ -205,3 +205,22 @@ func TestFileNames(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusal: a password that the primary does not take names the directive to set.
+func TestRefusal(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		command, line string
+		password      bool
+	}{
+		{"CAIRN.SYNC", "-NOAUTH Authentication required.", true},
+		{"AUTH", "-WRONGPASS invalid username-password pair or user is disabled.", true},
+		{"AUTH", "-ERR AUTH <password> called without any password configured for the default user.", true},
+		{"CAIRN.SYNC", "-ERR unknown command", false},
+	} {
+		err := refusal(c.command, c.line).Error()
+		if !strings.Contains(err, c.line) || strings.Contains(err, "masterauth") != c.password {
+			t.Errorf("%s answered by %s: %s", c.command, c.line, err)
+		}
+	}
+}

@@ -231,9 +231,18 @@ func (c *linkConn) command(args []string, want string) error {
 	}
 	c.touch()
 	if line != want {
-		return fmt.Errorf("replication: the primary answers %s with %q", args[0], line)
+		return refusal(args[0], line)
 	}
 	return nil
+}
+
+// refusal is the error for an answer that is not the wanted one.
+func refusal(command, line string) error {
+	err := fmt.Errorf("replication: the primary answers %s with %q", command, line)
+	if strings.HasPrefix(line, "-NOAUTH") || strings.HasPrefix(line, "-WRONGPASS") || command == "AUTH" {
+		return fmt.Errorf("%w: masterauth has to be the primary's requirepass", err)
+	}
+	return err
 }
 
 // readLine reads a line of bounded length.

@@ -178,7 +178,7 @@ func (c *clusterRecoverCmd) await(ctx context.Context, w io.Writer, asker *statu
 			}
 		}
 		if missing == "" {
-			fmt.Fprintf(w, "recovered: %d nodes follow the new group\n", len(p.answering))
+			fmt.Fprintf(w, "recovered: %d nodes follow the new group, and serve within about one cluster-node-timeout\n", len(p.answering))
 			return nil
 		}
 		select {
