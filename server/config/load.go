@@ -201,6 +201,9 @@ func (c *Config) validate() error {
 	if c.Port() == 0 {
 		return errors.New("cluster-enabled needs a port")
 	}
+	if _, _, ok := c.ReplicaOf(); ok {
+		return errors.New("replicaof is not for cluster mode: leave it out; CLUSTER REPLICATE makes this node a replica, and nodes.conf keeps that")
+	}
 	if c.ClusterPort() > 65535 {
 		return fmt.Errorf("the cluster bus port would be %d: give a port below %d, or cluster-port", c.ClusterPort(), 65536-busOffset)
 	}
