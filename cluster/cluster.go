@@ -57,7 +57,9 @@ type Cluster struct {
 	withdrawn               atomic.Bool
 	doubtful                atomic.Bool
 	ruled                   ruled
+	offsetAt                int64 // when the record's offset was brought up to date; run's
 
+	// mu may be taken by commands, which hold the store: what is called under it must not wait for the store.
 	mu struct {
 		sync.Mutex
 		table *table
@@ -68,10 +70,9 @@ type Cluster struct {
 		// turn counts the texts made for nodes.conf; unsaved says that the newest is not there yet.
 		turn    uint64
 		unsaved bool
-		// proposing: one of this node's own requests to the group is under way. covered is since when all slots are,
-		// offsetAt when the record's offset was brought up to date.
-		proposing         bool
-		covered, offsetAt int64
+		// proposing: one of this node's own requests to the group is under way. covered is since when all slots are.
+		proposing bool
+		covered   int64
 		// deciding is where changes of claims wait.
 		deciding episode
 	}
@@ -444,6 +445,7 @@ func (c *Cluster) run() {
 	for {
 		select {
 		case <-ticker.C:
+			c.noteOffset(now())
 			c.tick()
 			c.saveLate()
 		case <-c.ctx.Done():

@@ -123,7 +123,6 @@ func (c *Cluster) tend(at int64) {
 	}
 	t := c.mu.table
 	g.Reconcile(t.groupView(at))
-	c.noteOffset(at)
 	switch {
 	case c.mu.proposing:
 	case t.formed():
@@ -210,15 +209,18 @@ func (c *Cluster) askPlace(shard epoch.ShardID) {
 	})
 }
 
-// noteOffset puts the end of this node's log into its record now and then. The caller holds mu.
+// noteOffset puts the end of this node's log into its record now and then. The caller does not hold mu: whoever uses the store may wait for it.
 func (c *Cluster) noteOffset(at int64) {
 	r := c.replicator()
-	if r == nil || at-c.mu.offsetAt < offsetPause {
+	if r == nil || c.group.Load() == nil || at-c.offsetAt < offsetPause {
 		return
 	}
-	c.mu.offsetAt = at
-	if end := r.End(); end != c.mu.table.me().Offset {
-		c.mu.table.me().Offset = end
+	c.offsetAt = at
+	end := r.End()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if me := c.mu.table.me(); end != me.Offset {
+		me.Offset = end
 		c.mu.table.touch()
 	}
 }

@@ -20,6 +20,7 @@ type actor struct {
 	following bool
 	begins    chan struct{} // NoOne has begun; it goes on when it can be received from goOn
 	goOn      chan struct{}
+	held      chan struct{} // End waits until it is closed, if it is not nil
 }
 
 func (a *actor) set(following bool) error {
@@ -47,12 +48,19 @@ func (a *actor) ReplicaOf(string, int) error                { return a.set(true)
 func (a *actor) Halt() error                                { return a.set(true) }
 func (a *actor) Freeze() error                              { return a.set(true) }
 func (a *actor) Status() replication.Status                 { return replication.Status{} }
-func (a *actor) End() uint64                                { return 1 }
 func (a *actor) Push() (func(), error)                      { return func() {}, nil }
 func (a *actor) WaitAcked(context.Context, uint64) error    { return nil }
 func (a *actor) SetAckRule(replication.Rule)                {}
 func (a *actor) AskStable()                                 {}
 func (a *actor) Quiesce(time.Time) (uint64, func(), func()) { return 1, func() {}, func() {} }
+
+func (a *actor) End() uint64 {
+	if a.held != nil {
+		a.begins <- struct{}{}
+		<-a.held
+	}
+	return 1
+}
 
 // still is a node that runs nothing by itself.
 func still(t *testing.T, tab *table, rep Replicator) *Cluster {
@@ -85,6 +93,25 @@ func ownShard(t *testing.T, primary slotmap.NodeID, version, at uint64) *epoch.T
 	}
 	g.Version = version
 	return g
+}
+
+// TestStoreHeld: a store that is being replaced is waited for without holding up commands, which may hold the store and ask for the nodes.
+func TestStoreHeld(t *testing.T) {
+	t.Parallel()
+	rep := &actor{begins: make(chan struct{}, 1), held: make(chan struct{})}
+	c := still(t, newTable(record{ID: digitID("a")}, Settings{}, now()), rep)
+	c.group.Store(&epoch.Group{})
+	var wg sync.WaitGroup
+	wg.Go(func() { c.noteOffset(now()) })
+	<-rep.begins
+	if len(c.Nodes()) != 1 {
+		t.Error("it does not know itself")
+	}
+	close(rep.held)
+	wg.Wait()
+	if got := c.mu.table.me().Offset; got != 1 {
+		t.Errorf("the offset is %d", got)
+	}
 }
 
 // TestOfferWhileATermBegins: a node that is asked for its offer while it begins to lead has ended that when it answers, and begins nothing afterwards.
