@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairndb/cairn/cluster/slotmap"
 	"github.com/cairndb/cairn/tools/poll"
+	"github.com/cairndb/cairn/tools/testnode"
 )
 
 // member is a node of a test's cluster; it can be stopped and started again.
@@ -23,10 +24,20 @@ func options(t *testing.T, timeout time.Duration) Options {
 	return Options{
 		ConfigFile: filepath.Join(t.TempDir(), "nodes.conf"),
 		Port:       7000,
-		BusPort:    AnyPort,
+		BusPort:    freePort(t),
 		Bind:       []string{"127.0.0.1"},
 		Settings:   Settings{NodeTimeout: timeout, RequireFullCoverage: true},
 	}
+}
+
+// freePort is a port that no outgoing connection can take while the node that has it is stopped.
+func freePort(t *testing.T) int {
+	t.Helper()
+	port, err := testnode.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 func start(t *testing.T, o Options) *member {

@@ -100,10 +100,8 @@ func TestAllAddressesChange(t *testing.T) {
 	}
 	slices.Reverse(members)
 	for _, m := range members {
+		m.o.BusPort = freePort(t)
 		m.start()
-		if was[m.BusPort()] {
-			t.Skip("a port has come back")
-		}
 	}
 	settled(t, members)
 	for port := range was {
