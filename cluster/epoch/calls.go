@@ -231,14 +231,14 @@ func (g *Group) answerLeave(d *decoder) []byte {
 		return g.elsewhere(m)
 	}
 	if node == g.o.Self {
-		if err := m.raft.LeadershipTransfer().Error(); err != nil {
+		if err := m.transfer(); err != nil {
 			return []byte{answerUnknown}
 		}
 		return g.elsewhere(m)
 	}
 	err := errSoon
 	g.paced(m, func() bool {
-		err = m.raft.RemoveServer(raft.ServerID(node), 0, g.o.Election).Error()
+		err = m.ask(func(r *raft.Raft) raft.Future { return r.RemoveServer(raft.ServerID(node), 0, g.o.Election) })
 		return true // also when the outcome is unknown
 	})
 	if err != nil {

@@ -512,7 +512,7 @@ func remove(path string) error {
 // askToLeave has the leader take this node out of the voters, if that is possible before ctx ends.
 func (g *Group) askToLeave(ctx context.Context) {
 	if m := g.member(); m != nil && m.isLeader() {
-		if err := m.raft.LeadershipTransfer().Error(); err != nil {
+		if err := m.transfer(); err != nil {
 			g.o.Logger.Warn("no other voter takes the lead", "err", err)
 			return
 		}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -605,4 +607,32 @@ func (c *cluster) successors() []Founder {
 		all[i].Primary, all[i].Replicas = members[0], members[1:]
 	}
 	return all
+}
+
+// A leader can be closed while it decides: Raft, shut down, does not answer everything that it was asked.
+func TestCloseWhileDeciding(t *testing.T) {
+	t.Parallel()
+	for i := range 4 {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, 1, 1)
+			c.form()
+			n := c.nodes[0]
+			g := n.get()
+			var wg sync.WaitGroup
+			for range 16 {
+				wg.Go(func() {
+					for k := 0; ; k++ {
+						if _, err := g.Propose(t.Context(), Request{Op: OpMember, Node: nid(k % 10), Shard: sid(k % 5)}); errors.Is(err, ErrUnreached) || errors.Is(err, ErrUnknown) {
+							return
+						}
+					}
+				})
+			}
+			at := g.Table().Version + 200
+			c.eventually("it decides much", func() bool { return g.Table().Version > at })
+			n.kill()
+			wg.Wait()
+		})
+	}
 }

@@ -189,20 +189,22 @@ func (g *Group) repairOne(m *member) bool {
 }
 
 func (g *Group) change(m *member, c change) bool {
-	var f raft.Future
+	var do func(*raft.Raft) raft.Future
 	switch {
 	case c.add:
 		incarnation, err := g.invite(c.node, m.id)
 		if err != nil {
 			return false
 		}
-		f = m.raft.AddVoter(raft.ServerID(c.node), raftAddress(c.node, incarnation), 0, g.o.Election)
+		do = func(r *raft.Raft) raft.Future {
+			return r.AddVoter(raft.ServerID(c.node), raftAddress(c.node, incarnation), 0, g.o.Election)
+		}
 	case c.node == g.o.Self:
-		f = m.raft.LeadershipTransfer() // the next leader removes this node
+		do = func(r *raft.Raft) raft.Future { return r.LeadershipTransfer() } // the next leader removes this node
 	default:
-		f = m.raft.RemoveServer(raft.ServerID(c.node), 0, g.o.Election)
+		do = func(r *raft.Raft) raft.Future { return r.RemoveServer(raft.ServerID(c.node), 0, g.o.Election) }
 	}
-	if err := f.Error(); err != nil {
+	if err := m.ask(do); err != nil {
 		g.o.Logger.Warn("can't change the voters", "add", c.add, "node", c.node, "reason", c.reason, "err", err)
 		return true // whether it was done or not is unknown
 	}

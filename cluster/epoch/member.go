@@ -36,6 +36,10 @@ type member struct {
 
 	voterMu sync.Mutex
 	voter   *Voter
+
+	// asking is held, shared, by who waits for Raft's answer: one that is shut down meanwhile (v1.8.0, runFSM) may never give it.
+	asking  sync.RWMutex
+	closing bool
 }
 
 const (
@@ -126,6 +130,9 @@ func raftConfig(o *Options) *raft.Config {
 
 // close stops the member. Idempotent as far as Raft is.
 func (m *member) close() error {
+	m.asking.Lock() // a leader without a majority gives up soon
+	m.closing = true
+	m.asking.Unlock()
 	var errs []error
 	if m.raft != nil {
 		errs = append(errs, m.raft.Shutdown().Error())
@@ -139,6 +146,21 @@ func (m *member) close() error {
 		m.wg.Wait()
 	}
 	return errors.Join(append(errs, m.log.Close(), m.meta.Close())...)
+}
+
+// ask waits for Raft's answer to what do asks of it.
+func (m *member) ask(do func(*raft.Raft) raft.Future) error {
+	m.asking.RLock()
+	defer m.asking.RUnlock()
+	if m.closing {
+		return raft.ErrRaftShutdown
+	}
+	return do(m.raft).Error()
+}
+
+// transfer gives the lead to another voter.
+func (m *member) transfer() error {
+	return m.ask(func(r *raft.Raft) raft.Future { return r.LeadershipTransfer() })
 }
 
 func (m *member) isLeader() bool { return m.raft.State() == raft.Leader }
@@ -155,8 +177,8 @@ func (m *member) open(timeout time.Duration) {
 	if m.opened.Load() == term {
 		return
 	}
-	r := &Request{ID: NewRequestID(), Op: OpOpen}
-	if m.raft.Apply(appendRequest(nil, r), timeout).Error() == nil {
+	body := appendRequest(nil, &Request{ID: NewRequestID(), Op: OpOpen})
+	if m.ask(func(r *raft.Raft) raft.Future { return r.Apply(body, timeout) }) == nil {
 		m.opened.Store(term)
 	}
 }

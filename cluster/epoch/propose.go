@@ -163,8 +163,12 @@ func (g *Group) commit(ctx context.Context, m *member, r *Request, body []byte) 
 	if err := g.leaseOut(ctx, m, r); err != nil {
 		return Result{}, err
 	}
-	f := m.raft.Apply(body, g.o.Election)
-	if err := f.Error(); err != nil {
+	var f raft.ApplyFuture
+	err := m.ask(func(r *raft.Raft) raft.Future {
+		f = r.Apply(body, g.o.Election)
+		return f
+	})
+	if err != nil {
 		return Result{}, err
 	}
 	res, ok := f.Response().(Result)
