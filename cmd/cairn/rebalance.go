@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/cairndb/cairn/engine/keys"
 	"github.com/cairndb/cairn/tools/wire"
 )
 
@@ -25,22 +26,27 @@ type clusterRebalanceCmd struct {
 	By        string        `enum:"keys,bytes,slots,load" default:"keys" help:"What to even out: keys, bytes (of keys and values, before compression), slots, or load (the time that commands take on the primaries)."`
 	Over      time.Duration `default:"10s" help:"With --by load: how long to measure."`
 	Tolerance *float64      `help:"Move nothing while every shard is within so many percent of the mean (default: 2; with --by load, which is never the same twice, 10)."`
+	Drain     []string      `placeholder:"NODE" help:"Primaries (node ID or host:port) that are to have no slots, and give theirs to the others."`
 	DryRun    bool          `help:"Show the plan and do nothing."`
 	Yes       bool          `short:"y" help:"Don't ask before the slots move."`
 	Password  string        `env:"CAIRN_PASSWORD,REDISCLI_AUTH" help:"Send AUTH with it to every node."`
 	Timeout   time.Duration `default:"10s" help:"How long a node may take to answer."`
 	Wait      time.Duration `default:"1m" help:"How long to wait for a node that fails or is restarted on the way."`
+
+	// members are the nodes of the shards to drain, by ID, with the ID of the primary that was named: a replica may take its place on the way.
+	members map[string]string
 }
 
 // Help is shown by "cairn cluster rebalance --help".
 func (clusterRebalanceCmd) Help() string {
 	return `Shows which slots would move where, asks, and has their owners move them with CLUSTER MIGRATESLOTS while clients go on. It can be
 interrupted (what is on its way is cancelled, what has moved has moved) and run again. When a node fails on the way, it waits until the
-node is back or a replica has taken its place, and goes on with what is left.
+node is back or a replica has taken its place, and goes on with what is left. Name a primary with --drain to take it out of the cluster.
 
   cairn cluster rebalance 10.0.0.1:7000 --dry-run
   cairn cluster rebalance 10.0.0.1:7000 --by bytes --yes
-  cairn cluster rebalance 10.0.0.1:7000 --by load --over 1m`
+  cairn cluster rebalance 10.0.0.1:7000 --by load --over 1m
+  cairn cluster rebalance 10.0.0.1:7000 --drain 10.0.0.4:7000`
 }
 
 func (c *clusterRebalanceCmd) Run(out *output) error {
@@ -63,7 +69,7 @@ func (c *clusterRebalanceCmd) Run(out *output) error {
 	fmt.Fprint(out.stdout, plan.text())
 	if plan.slots == 0 {
 		fmt.Fprintln(out.stdout, "Nothing to move.")
-		return nil
+		return c.drained(ctx, plan, out)
 	}
 	if c.DryRun {
 		return nil
@@ -86,7 +92,13 @@ func (c *clusterRebalanceCmd) plan(ctx context.Context, seeds []string) (*rebala
 	}
 	if c.By == byLoad {
 		if sum := totalLoad(load); sum < c.Over.Microseconds()/hardlyAnyLoad {
-			return &rebalancePlan{note: fmt.Sprintf("There is hardly any load: commands took %v in %v.\n", loadText(sum), c.Over)}, nil
+			note := fmt.Sprintf("There is hardly any load: commands took %v in %v.\n", loadText(sum), c.Over)
+			if len(c.Drain) == 0 {
+				return &rebalancePlan{note: note}, nil
+			}
+			plan := planRebalance(shards, new([keys.Slots]int64), c.By, c.tolerance()/100) // slots are all that there is to even out
+			plan.note = note
+			return plan, nil
 		}
 	}
 	return planRebalance(shards, load, c.By, c.tolerance()/100), nil
@@ -113,7 +125,7 @@ func (c *clusterRebalanceCmd) carryOut(ctx context.Context, plan *rebalancePlan,
 		}
 		moved, err := c.move(ctx, plan, out)
 		if err == nil {
-			return nil
+			break
 		}
 		if moved > 0 {
 			stuck = 0
@@ -133,7 +145,45 @@ func (c *clusterRebalanceCmd) carryOut(ctx context.Context, plan *rebalancePlan,
 		}
 		fmt.Fprintf(out.stdout, "%d slots are left to move.\n", plan.slots)
 	}
+	return c.drained(ctx, plan, out)
+}
+
+// drained says what to do next with shards that have no slots any more, as soon as they have dropped the data, before which they can't be taken out.
+func (c *clusterRebalanceCmd) drained(ctx context.Context, plan *rebalancePlan, out *output) error {
+	empty, _ := splitDrained(plan.shards)
+	for _, s := range empty {
+		for deadline := time.Now().Add(c.Wait); ; {
+			err := c.dropped(ctx, s.addr)
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil || time.Now().After(deadline) {
+				return fmt.Errorf("%s has no slots any more, but may have their data: %w; run it again before you take the node out", s.addr, err)
+			}
+			select {
+			case <-time.After(rebalancePoll):
+			case <-ctx.Done():
+			}
+		}
+	}
+	fmt.Fprint(out.stdout, plan.next())
 	return nil
+}
+
+// dropped says, by an error, that a node has not yet dropped the data of all slots that it gave away.
+func (c *clusterRebalanceCmd) dropped(ctx context.Context, addr string) error {
+	return c.session(ctx, addr, func(conn *wire.Conn) error {
+		v, err := conn.Must("INFO", "cluster")
+		if err != nil {
+			return err
+		}
+		answer := nodeAnswer{fields: map[string]string{}}
+		answer.add(v.Text)
+		if left := answer.fields["cluster_slot_migration_slots_to_drop"]; left != "0" {
+			return fmt.Errorf("it has yet to drop %s slots", left)
+		}
+		return nil
+	})
 }
 
 // planAgain plans as soon as all is there for it.

@@ -49,8 +49,72 @@ func (c *clusterRebalanceCmd) shards(ctx context.Context, seeds []string) ([]*sh
 		err := fmt.Errorf("%d of %d slots have an owner that says so: repair the cluster first, or wait a moment", covered, keys.Slots)
 		return nil, errors.Join(append(silent, err)...)
 	}
+	if err := c.markDrained(answers, shards); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(shards, func(a, b *shardLoad) int { return strings.Compare(a.addr, b.addr) })
 	return shards, nil
+}
+
+// markDrained finds the shards that are to have no slots. Later it knows them again, also when a replica has taken the place of the primary that was
+// named.
+func (c *clusterRebalanceCmd) markDrained(answers []nodeAnswer, shards []*shardLoad) error {
+	isShard := func(id string) bool {
+		return slices.ContainsFunc(shards, func(s *shardLoad) bool { return s.id == id })
+	}
+	if c.members == nil {
+		members := map[string]string{}
+		for _, name := range c.Drain {
+			n, err := findNode(answers, name)
+			switch {
+			case err != nil:
+				return err
+			case n.primary != "":
+				return fmt.Errorf("--drain %s: it is a replica and has no slots: name its primary, %s", name, n.primary)
+			case !isShard(n.id):
+				return fmt.Errorf("--drain %s: it does not answer: start it, or name the primary that has its slots now", name)
+			}
+			members[n.id] = n.id
+			for _, other := range allLines(answers) {
+				if other.primary == n.id {
+					members[other.id] = n.id
+				}
+			}
+		}
+		c.members = members
+	}
+	left := 0
+	for _, s := range shards {
+		named := c.members[s.id]
+		if s.drain = named != "" && (named == s.id || !isShard(named)); !s.drain {
+			left++
+		}
+	}
+	if left == 0 {
+		return errors.New("--drain: these are all primaries: leave one out, or add one first, which takes the slots")
+	}
+	return nil
+}
+
+// findNode finds a node by its ID or its address.
+func findNode(answers []nodeAnswer, name string) (nodeLine, error) {
+	for _, n := range allLines(answers) {
+		if n.id == name || n.addr == name {
+			return n, nil
+		}
+	}
+	return nodeLine{}, fmt.Errorf("--drain %s: there is no such node: give the ID or the host:port of a primary as CLUSTER NODES shows it", name)
+}
+
+// allLines are what the nodes that answer say of themselves, and then of others.
+func allLines(answers []nodeAnswer) (lines []nodeLine) {
+	for i := range answers {
+		lines = append(lines, answers[i].self())
+	}
+	for i := range answers {
+		lines = append(lines, answers[i].nodes...)
+	}
+	return lines
 }
 
 // atRest says why no slots of a primary should be moved now.

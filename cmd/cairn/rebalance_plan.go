@@ -15,6 +15,7 @@ import (
 type shardLoad struct {
 	id, addr string
 	slots    []int
+	drain    bool // it is to have none
 }
 
 // slotMove moves slots from one primary to another.
@@ -46,7 +47,8 @@ func totalLoad(load *[keys.Slots]int64) (sum int64) {
 
 // planRebalance evens out the loads of primaries; load is that of each slot. Slots count a little themselves, so that empty ones are spread too, but not
 // by load: slots without stay where they are.
-// Nothing moves for a difference of less than the tolerance, as a part of the mean.
+// Nothing moves for a difference of less than the tolerance, as a part of the mean. Shards that are drained give all that they have to the others, of
+// which the mean is taken.
 func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, tolerance float64) *rebalancePlan {
 	p := &rebalancePlan{unit: unit, shards: shards, before: map[string]int64{}, after: map[string]int64{}}
 	total := int64(0)
@@ -59,7 +61,8 @@ func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, to
 	}
 	const finer = 1024 // so that what a slot counts itself is not lost
 	own := max(1, total*finer/keys.Slots/20)
-	if unit == byLoad {
+	drained, staying := splitDrained(shards)
+	if unit == byLoad && len(drained) == 0 {
 		own = 0
 	}
 	weight := func(slot int) int64 { return load[slot]*finer + own }
@@ -71,23 +74,28 @@ func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, to
 		}
 		sum += have[s]
 	}
-	mean := sum / int64(max(1, len(shards)))
+	mean := sum / int64(max(1, len(staying)))
 	slack := int64(float64(mean) * tolerance)
-	if !slices.ContainsFunc(shards, func(s *shardLoad) bool { return have[s] > mean+slack || have[s] < mean-slack }) {
-		return p
+	near := map[*shardLoad]bool{} // within the tolerance
+	for _, s := range staying {
+		near[s] = have[s] <= mean+slack && have[s] >= mean-slack
 	}
 	byPair := map[[2]*shardLoad]*slotMove{}
-	for _, from := range shards {
+	for _, from := range slices.Concat(drained, staying) {
+		enough := mean
+		if p.gain(from) > 0 {
+			enough += slack // it doesn't pass on what it has just got, unless that is too much
+		}
 		var to *shardLoad
 		for _, slot := range candidates(from, load, unit) { // in order, and to one shard as long as it has room: few ranges come of it
 			w := weight(slot)
 			if to == nil || have[to]+w > mean+w/2 {
-				to = slices.MinFunc(shards, func(a, b *shardLoad) int { return cmp.Compare(have[a], have[b]) })
+				to = slices.MinFunc(staying, func(a, b *shardLoad) int { return cmp.Compare(have[a], have[b]) })
 			}
-			if have[from] <= mean || to == from {
+			if !from.drain && (have[from] <= enough || to == from || near[from] && near[to]) {
 				break
 			}
-			if have[from]-w < mean-w/2 || have[to]+w > mean+w/2 || have[to]+w > have[from]-w/4 {
+			if !from.drain && (have[from]-w < mean-w/2 || have[to]+w > mean+w/2 || have[to]+w > have[from]-w/4) {
 				continue // it would be too much, or would only change sides; a lighter one may fit
 			}
 			have[from], have[to] = have[from]-w, have[to]+w
@@ -110,13 +118,25 @@ func planRebalance(shards []*shardLoad, load *[keys.Slots]int64, unit string, to
 	return p
 }
 
+// splitDrained tells the shards that are to have no slots from the others.
+func splitDrained(shards []*shardLoad) (drained, staying []*shardLoad) {
+	for _, s := range shards {
+		if s.drain {
+			drained = append(drained, s)
+		} else {
+			staying = append(staying, s)
+		}
+	}
+	return drained, staying
+}
+
 // candidates are the slots of a shard in the order in which they are looked at. By load the heavy ones come first, so that few move; what differs by
 // less than half stays in order.
 func candidates(s *shardLoad, load *[keys.Slots]int64, unit string) []int {
 	if unit != byLoad {
 		return s.slots
 	}
-	busy := slices.DeleteFunc(slices.Clone(s.slots), func(slot int) bool { return load[slot] == 0 })
+	busy := slices.DeleteFunc(slices.Clone(s.slots), func(slot int) bool { return load[slot] == 0 && !s.drain })
 	slices.SortStableFunc(busy, func(a, b int) int { return bits.Len64(uint64(load[b])) - bits.Len64(uint64(load[a])) })
 	return busy
 }
@@ -134,6 +154,17 @@ func (p *rebalancePlan) text() string {
 	}
 	for _, m := range p.moves {
 		fmt.Fprintf(&b, "move %s from %s to %s\n", p.amount(len(m.slots), m.load), m.from.addr, m.to.addr)
+	}
+	return b.String()
+}
+
+// next says what can be done with the shards that were drained.
+func (p *rebalancePlan) next() string {
+	var b strings.Builder
+	drained, staying := splitDrained(p.shards)
+	for _, s := range drained {
+		fmt.Fprintf(&b, "%s has no slots. Take it out before the next rebalance, which would give it slots again unless it is named:\n", s.addr)
+		fmt.Fprintf(&b, "  redis-cli --cluster del-node %s %s\n", staying[0].addr, s.id)
 	}
 	return b.String()
 }

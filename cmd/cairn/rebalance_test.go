@@ -122,6 +122,151 @@ func TestRebalancePlansByLoad(t *testing.T) {
 	}
 }
 
+// What is drained gives all, also slots without load, evenly to the others, gets nothing, and stays empty when it is named again.
+func TestRebalancePlansToDrain(t *testing.T) {
+	t.Parallel()
+	some := new([keys.Slots]int64)
+	for slot := range some {
+		some[slot] = int64(rand.IntN(1000))
+	}
+	for name, tc := range map[string]struct {
+		parts []int
+		drain []int
+		by    string
+		load  *[keys.Slots]int64
+	}{
+		"by keys":                 {[]int{5461, 5462, 5461}, []int{2}, "keys", some},
+		"by bytes":                {[]int{5461, 5462, 5461}, []int{0}, "bytes", some},
+		"by slots":                {[]int{4096, 4096, 4096, 4096}, []int{1}, "slots", ones()},
+		"by load":                 {[]int{5461, 5462, 5461}, []int{1}, byLoad, some},
+		"by load, without any":    {[]int{5461, 5462, 5461}, []int{1}, byLoad, new([keys.Slots]int64)},
+		"two":                     {[]int{4096, 4096, 4096, 4096}, []int{0, 3}, "keys", some},
+		"one of which has none":   {[]int{4096, 12288, 0, 0}, []int{0, 3}, "keys", some},
+		"with the last one left":  {[]int{8192, 8192}, []int{0}, "keys", some},
+		"the others being uneven": {[]int{9000, 1000, 6384}, []int{2}, "keys", some},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			shards := divided(tc.parts...)
+			for _, i := range tc.drain {
+				shards[i].drain = true
+			}
+			p := planRebalance(shards, tc.load, tc.by, 0.02)
+			carriedOut(t, p)
+			most, least, total := int64(0), totalLoad(tc.load), 0
+			for _, s := range shards {
+				total += len(s.slots)
+				if s.drain {
+					if len(s.slots) != 0 || p.after[s.addr] != 0 {
+						t.Errorf("%s has %d slots, with %d", s.addr, len(s.slots), p.after[s.addr])
+					}
+					continue
+				}
+				most, least = max(most, p.after[s.addr]), min(least, p.after[s.addr])
+				if even := keys.Slots / (len(shards) - len(tc.drain)); tc.load != some && (len(s.slots) < even-1 || len(s.slots) > even+1) {
+					t.Errorf("%s has %d slots", s.addr, len(s.slots))
+				}
+			}
+			if total != keys.Slots || most-least > most/25 {
+				t.Errorf("%d slots, from %d to %d", total, least, most)
+			}
+			if again := planRebalance(shards, tc.load, tc.by, 0.05); again.slots != 0 {
+				t.Errorf("run again:\n%s", again.text())
+			}
+			if text := p.next(); strings.Count(text, "del-node") != len(tc.drain) {
+				t.Errorf("it says:\n%s", text)
+			}
+		})
+	}
+}
+
+func ones() *[keys.Slots]int64 {
+	load := new([keys.Slots]int64)
+	for slot := range load {
+		load[slot] = 1
+	}
+	return load
+}
+
+// carriedOut moves what a plan says.
+func carriedOut(t *testing.T, p *rebalancePlan) {
+	t.Helper()
+	for _, m := range p.moves {
+		if m.to.drain {
+			t.Errorf("%d slots go to %s, which is drained", len(m.slots), m.to.addr)
+		}
+		before := len(m.from.slots)
+		m.from.slots = slices.DeleteFunc(m.from.slots, func(slot int) bool { _, moves := slices.BinarySearch(m.slots, slot); return moves })
+		if before-len(m.from.slots) != len(m.slots) {
+			t.Errorf("%s has not all %d slots that move to %s", m.from.addr, len(m.slots), m.to.addr)
+		}
+	}
+	for _, m := range p.moves {
+		m.to.slots = append(m.to.slots, m.slots...)
+		slices.Sort(m.to.slots)
+	}
+}
+
+// No slots go both ways between two shards, and a plan that was carried out leaves little to do however uneven the slots are.
+func TestRebalancePlansNothingToAndFro(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		load := new([keys.Slots]int64)
+		for range 1 + rand.IntN(3000) {
+			load[rand.IntN(keys.Slots)] += int64(1 + rand.IntN(20))
+		}
+		load[rand.IntN(keys.Slots)] += totalLoad(load)
+		shards := divided(8192, 8192)
+		p := planRebalance(shards, load, "keys", 0.02)
+		if len(p.moves) > 1 {
+			t.Errorf("to and fro:\n%s", p.text())
+		}
+		carriedOut(t, p)
+		if again := planRebalance(shards, load, "keys", 0.02); again.slots != 0 {
+			t.Errorf("run again:\n%s%s", p.text(), again.text())
+		}
+	}
+}
+
+func TestMarkDrained(t *testing.T) {
+	t.Parallel()
+	const nodes = "a 10.0.0.1:1@2 myself,master - 0 0 1 connected 0-8191\n" +
+		"b 10.0.0.2:1@2 master - 0 0 2 connected 8192-16383\n" +
+		"r 10.0.0.3:1@2 slave b 0 0 2 connected\n" +
+		"gone 10.0.0.4:1@2 master,fail - 0 0 3 connected\n"
+	answers := []nodeAnswer{{addr: "localhost:1", nodes: parseNodes(nodes, "localhost:1")}}
+	for _, tc := range []struct{ drain, drained, err string }{
+		{"", "", ""},
+		{"b", "b", ""},
+		{"10.0.0.2:1", "b", ""},
+		{"localhost:1", "a", ""},
+		{"a,b", "", "leave one out"},
+		{"c", "", "no such node"},
+		{"b,10.0.0.9:1", "", "no such node"},
+		{"10.0.0.3:1", "", "name its primary, b"},
+		{"gone", "", "does not answer"},
+	} {
+		a, b := &shardLoad{id: "a"}, &shardLoad{id: "b"}
+		c := &clusterRebalanceCmd{}
+		if tc.drain != "" {
+			c.Drain = strings.Split(tc.drain, ",")
+		}
+		switch err := c.markDrained(answers, []*shardLoad{a, b}); {
+		case (err != nil) != (tc.err != "") || err != nil && !strings.Contains(err.Error(), tc.err):
+			t.Errorf("--drain %s: %v", tc.drain, err)
+		case err == nil && (a.drain != (tc.drained == "a") || b.drain != (tc.drained == "b")):
+			t.Errorf("--drain %s drains a: %v, b: %v", tc.drain, a.drain, b.drain)
+		}
+		if tc.drained != "b" {
+			continue
+		}
+		r := &shardLoad{id: "r"} // has taken b's place
+		if err := c.markDrained(answers, []*shardLoad{a, r}); err != nil || !r.drain || a.drain {
+			t.Errorf("after a failover: %v, %v, %v", err, a.drain, r.drain)
+		}
+	}
+}
+
 func TestGrown(t *testing.T) {
 	t.Parallel()
 	before, after := new([keys.Slots]int64), new([keys.Slots]int64)

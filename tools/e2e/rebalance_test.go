@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -57,15 +58,20 @@ func startRebalance(t *testing.T, args ...string) *rebalancing {
 // end waits until it has ended well, and returns what it has printed.
 func (r *rebalancing) end() string {
 	r.t.Helper()
-	select {
-	case err := <-r.done:
-		if err != nil {
-			r.t.Fatalf("cairn cluster rebalance: %v\n%s", err, r.out.String())
-		}
-	case <-time.After(3 * time.Minute):
-		r.t.Fatal("cairn cluster rebalance does not end")
+	if err := r.wait(); err != nil {
+		r.t.Fatalf("cairn cluster rebalance: %v\n%s", err, r.out.String())
 	}
 	return r.out.String()
+}
+
+func (r *rebalancing) wait() (err error) {
+	r.t.Helper()
+	select {
+	case err = <-r.done:
+	case <-time.After(3 * time.Minute):
+		r.t.Fatalf("cairn cluster rebalance does not end\n%s", r.out.String())
+	}
+	return err
 }
 
 // copying waits until a node sends slots.
@@ -194,6 +200,49 @@ func TestRebalanceByLoad(t *testing.T) {
 	}
 	poll.Within(t, "the source drops what it has given away", time.Minute, func() bool { return sizeOf(t, nodes) == keys+hot })
 	verify(t, nodes, "still", keys)
+}
+
+// A primary gives all its slots to the others while clients go on, is interrupted on the way, keeps none when it is run again, and leaves the cluster.
+func TestRebalanceDrains(t *testing.T) {
+	t.Parallel()
+	nodes := testnode.StartCluster(t, 3)
+	const keys = 20_000
+	load(t, nodes, "still", keys)
+	w := startWriters(t, nodes, 4, false)
+	leaving, others, id := nodes[2], nodes[:2], idOf(t, nodes[2])
+	do(t, leaving, "CONFIG", "SET", "slot-migration-max-bandwidth", "10000")
+	r := startRebalance(t, others[0].Addr(), "--yes", "--drain", leaving.Addr())
+	copying(t, leaving)
+	if err := r.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.wait(); err == nil || !strings.Contains(r.out.String(), "run it again to go on") {
+		t.Fatalf("interrupted: %v\n%s", err, r.out.String())
+	}
+	do(t, leaving, "CONFIG", "SET", "slot-migration-max-bandwidth", "0")
+	poll.Within(t, "what was on its way is cancelled", time.Minute, func() bool { return infoField(t, leaving, "cluster_slot_migration_exports") == "0" })
+	out := startRebalance(t, others[0].Addr(), "--yes", "--drain", id).end()
+	t.Logf("%s", out)
+	wants(t, "what to do next", out, "redis-cli --cluster del-node ", id)
+	if got := slotsOf(t, leaving); got != 0 {
+		t.Errorf("the drained node has %d slots", got)
+	}
+	for _, n := range others {
+		if got := slotsOf(t, n); got < 7500 || got > 9000 {
+			t.Errorf("port %d has %d slots", n.Port, got)
+		}
+	}
+	written, failed := w.end()
+	for _, err := range failed {
+		t.Error(err)
+	}
+	t.Logf("%d writes", written)
+	wants(t, "drained once more", startRebalance(t, others[1].Addr(), "--yes", "--drain", id, "--tolerance", "5").end(), "Nothing to move.", "del-node")
+	manage(t, "del-node", others[0].Addr(), id)
+	if err := testnode.WaitClusterOK(others, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	verify(t, others, "still", keys)
 }
 
 // count has a client count the bits of values, each of which has 8, until end is called.
