@@ -317,7 +317,11 @@ func (c *campaign) last(ctx context.Context) error {
 		c.interrupted = true
 		return nil
 	}
-	if err := c.examine(ctx, c.store.takeAll()); err != nil {
+	c.store.retireAll()
+	if err := until(ctx, readLimit, c.store.inUse); err != nil && ctx.Err() == nil {
+		return violation{fmt.Sprintf("an operation does not end while all is well: %v", err)}
+	}
+	if err := c.examine(ctx, c.store.takeRetired()); err != nil {
 		return err
 	}
 	if err := c.revisit(ctx); err != nil {

@@ -53,6 +53,8 @@ type object struct {
 	kind kind
 	name string // of keys: of a group the tag
 
+	users int // operations under way; under the store's mutex
+
 	mu       sync.Mutex
 	history  []porcupine.Operation
 	unknowns int

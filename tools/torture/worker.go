@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,7 +58,7 @@ func (s *store) create(k kind) *object {
 	return &object{kind: k, name: fmt.Sprintf("%s:%s:%d", k, s.run, s.next), born: time.Now()}
 }
 
-// draw is an object to use now.
+// draw is an object to use now, until it is released.
 func (s *store) draw(rng *rand.Rand) *object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +69,15 @@ func (s *store) draw(rng *rand.Rand) *object {
 		s.live[i] = s.create(o.kind)
 		o = s.live[i]
 	}
+	o.users++
 	return o
+}
+
+// release gives back what draw has given: the operation is in the history.
+func (s *store) release(o *object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.users--
 }
 
 // keysInUse are keys of some objects: their slots are the ones worth moving.
@@ -106,6 +115,7 @@ func (w *worker) run(ctx context.Context) {
 		op := w.operation(o)
 		r := w.client.do(ctx, o.commands(op)...)
 		o.record(w.id, op, r, w.store.begin)
+		w.store.release(o)
 		w.store.operations.Add(1)
 		switch r.outcome {
 		case unknown:
@@ -135,25 +145,40 @@ func (w *worker) operation(o *object) operation {
 	return op
 }
 
-// takeRetired hands over the objects that had enough.
-func (s *store) takeRetired() []*object {
+// takeRetired hands over the objects that had enough and that nobody uses any more: an operation under way may have been applied, and is not in the
+// history yet.
+func (s *store) takeRetired() (out []*object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := s.retired
-	s.retired = nil
+	s.retired = slices.DeleteFunc(s.retired, func(o *object) bool {
+		if o.users == 0 {
+			out = append(out, o)
+		}
+		return o.users == 0
+	})
 	return out
 }
 
-// takeAll hands over all objects that were not checked yet; workers get new ones.
-func (s *store) takeAll() []*object {
+// retireAll gives the workers new objects.
+func (s *store) retireAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := append(s.retired, s.live...)
-	s.retired = nil
 	for i, o := range s.live {
+		s.retired = append(s.retired, o)
 		s.live[i] = s.create(o.kind)
 	}
-	return out
+}
+
+// inUse is an error while anybody uses an object that had enough.
+func (s *store) inUse() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.retired {
+		if o.users > 0 {
+			return fmt.Errorf("%s is in use", o.name)
+		}
+	}
+	return nil
 }
 
 // settle keeps what an object holds for ever; it returns one that is to be forgotten, if any.
