@@ -172,6 +172,7 @@ func (s *Store) rewriteBegins(i pebble.BlobFileRewriteInfo) {
 }
 
 func (s *Store) rewriteEnds(i pebble.BlobFileRewriteInfo) {
+	s.fs.badRewrite.Store(false)
 	if errors.Is(i.Err, ErrCorrupt) {
 		s.rewriteAfter.Store(time.Now().Add(rewritePause).UnixNano())
 	}

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/cairndb/cairn/tools/poll"
 )
@@ -402,4 +405,92 @@ func TestDamagedSummary(t *testing.T) {
 	if !s.recovery.Clean {
 		t.Error("the next summary is not read")
 	}
+}
+
+// TestUnfinishedBlob: a blob file whose end can't be written makes the flush or the rewriting fail, not the process, and nothing that refers to it
+// comes into use.
+func TestUnfinishedBlob(t *testing.T) {
+	t.Parallel()
+	for name, hits := range map[string]func(errorfs.Op) bool{
+		"write": writesTo(blobSuffix),
+		"sync":  syncsOf(blobSuffix),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &faults{err: syscall.ENOSPC, hits: hits}
+			mem := vfs.NewMem()
+			bt := &blobTest{T: t, mem: mem, clock: newFakeClock(), values: map[string]string{}}
+			bt.o = testOptions(errorfs.Wrap(mem, f))
+			bt.o.Compression, bt.o.SeparateBytes = "none", 512
+			s := openTest(t, "d", bt.o)
+			set := func(version string) {
+				for i := range blobKeys {
+					name := fmt.Sprint("a", i)
+					bt.values[name] = blobValue(name, version)
+					mustSet(t, s, name, bt.values[name])
+				}
+			}
+			set("old")
+			f.on.Store(true)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*errorPause)
+			defer cancel()
+			if err := s.Flush(ctx); err == nil {
+				t.Error("a flush without blob files has succeeded")
+			}
+			f.on.Store(false)
+			poll.Succeeds(t, time.Minute, func() error {
+				return s.Flush(t.Context())
+			})
+			bt.wantSound(s)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = openTest(t, "d", bt.o)
+			bt.wantSound(s)
+		})
+	}
+}
+
+// TestUnfinishedRewrite: so does a blob file that is rewritten.
+func TestUnfinishedRewrite(t *testing.T) {
+	t.Parallel()
+	bt := newBlobTest(t)
+	var failed atomic.Bool
+	var store atomic.Pointer[Store]
+	f := &faults{err: syscall.ENOSPC, hits: func(op errorfs.Op) bool {
+		hit := syncsOf(blobSuffix)(op) && store.Load().fs.rewriting.Load() != nil
+		if hit {
+			failed.Store(true)
+		}
+		return hit
+	}}
+	defer f.on.Store(false)
+	bt.o.FS, bt.o.rewriteAge = errorfs.Wrap(bt.mem, f), time.Millisecond
+	s := openTest(t, "d", bt.o)
+	for i := range blobKeys {
+		if name := fmt.Sprint("a", i); i%4 != 0 {
+			bt.values[name] = "short"
+			mustSet(t, s, name, "short")
+		}
+	}
+	store.Store(s)
+	f.on.Store(true)
+	poll.Until(t, "rewriting has failed", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*errorPause)
+		defer cancel()
+		_ = s.Flush(ctx)
+		_ = s.db.Compact(ctx, []byte{0}, []byte{0xff}, false)
+		return failed.Load()
+	})
+	bt.wantSound(s)
+	f.on.Store(false)
+	poll.Until(t, "a file is rewritten", func() bool {
+		compact(t, s)
+		return s.db.Metrics().Compact.BlobFileRewriteCount > 0
+	})
+	bt.wantSound(s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	bt.wantSound(openTest(t, "d", bt.o))
 }

@@ -25,7 +25,7 @@ import (
 //     ballast file gives it room.
 //   - Pebble retries a failed flush or compaction at once and for ever: an error
 //     here takes a while, so that it does not spin.
-//   - Damage to a blob file is an error and does not end the process: see blobs.go.
+//   - Damage to a blob file is an error and does not end the process: see blobs.go. Nor does one that can't be written: see outputs.go.
 type storeFS struct {
 	vfs.FS
 	log     *wal.Log // nil when the store is opened for reading only
@@ -41,6 +41,9 @@ type storeFS struct {
 	// corrupt is told of a damaged blob file; rewriting is the one that Pebble rewrites.
 	corrupt   func(path string, err error)
 	rewriting atomic.Pointer[string]
+	// See outputs.go: how many blob files could not be finished, and whether the one that Pebble is rewriting could not.
+	blobsFailed atomic.Uint64
+	badRewrite  atomic.Bool
 }
 
 var errStoreFailed = errors.New("engine: the store has failed and writes no more files")
@@ -80,14 +83,14 @@ func (fs *storeFS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), n
 
 func (fs *storeFS) close() { fs.stopOnce.Do(func() { close(fs.stop) }) }
 
-func (fs *storeFS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
+func (fs *storeFS) wrap(name string, f vfs.File, c vfs.DiskWriteCategory, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, fs.check(err)
 	}
 	if fs.isManifest(name) {
 		return &manifestFile{File: f, fs: fs}, nil
 	}
-	return &guardedFile{File: f, fs: fs}, nil
+	return fs.output(name, f, c), nil
 }
 
 func (fs *storeFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
@@ -106,7 +109,7 @@ func (fs *storeFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 			return nil, fs.check(err)
 		}
 	}
-	return fs.wrap(name, f, err)
+	return fs.wrap(name, f, c, err)
 }
 
 func (fs *storeFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -126,12 +129,12 @@ func (fs *storeFS) isManifest(name string) bool {
 
 func (fs *storeFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
 	f, err := fs.FS.OpenReadWrite(name, c, opts...)
-	return fs.wrap(name, f, err)
+	return fs.wrap(name, f, c, err)
 }
 
 func (fs *storeFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := fs.FS.ReuseForWrite(oldname, newname, c)
-	return fs.wrap(newname, f, err)
+	return fs.wrap(newname, f, c, err)
 }
 
 // Unwrap is part of vfs.FS.
