@@ -50,7 +50,7 @@ func (f *blobOutput) SyncTo(length int64) (fullSync bool, err error) {
 	return false, nil
 }
 
-func (f *blobOutput) Sync() error     { return f.end(f.guardedFile.Sync) }
+func (f *blobOutput) Sync() error     { return f.end(f.File.Sync) }
 func (f *blobOutput) SyncData() error { return f.end(f.File.SyncData) }
 func (f *blobOutput) Close() error    { return f.end(f.File.Close) }
 

@@ -36,15 +36,22 @@ func store(t *testing.T, m *member, first, last uint64) {
 	}
 }
 
-// TestLogCutAtItsEnd: a follower cuts what its leader doesn't have off the end of its log; what is before that is there after a restart.
-func TestLogCutAtItsEnd(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
+// openCut opens a member with ten entries, of which the last four were cut off.
+func openCut(t *testing.T, dir string) *member {
+	t.Helper()
 	m := openLogged(t, dir)
 	store(t, m, 1, 10)
 	if err := m.log.DeleteRange(7, 10); err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+// TestLogCutAtItsEnd: a follower cuts what its leader doesn't have off the end of its log; what is before that is there after a restart.
+func TestLogCutAtItsEnd(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	m := openCut(t, dir)
 	store(t, m, 7, 8)
 	if err := m.close(); err != nil {
 		t.Fatal(err)
@@ -62,11 +69,7 @@ func TestLogCutAtItsEnd(t *testing.T) {
 func TestDamagedLogIsSetAside(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	m := openLogged(t, dir)
-	store(t, m, 1, 10)
-	if err := m.log.DeleteRange(7, 10); err != nil {
-		t.Fatal(err)
-	}
+	m := openCut(t, dir)
 	if err := m.close(); err != nil {
 		t.Fatal(err)
 	}
