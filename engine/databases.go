@@ -199,6 +199,9 @@ func (t *Txn) SwapDB(a, b int) error {
 	if t.s.arrivals.any() {
 		return ErrImporting
 	}
+	if a == b {
+		return nil // nor does a WATCH notice it
+	}
 	table := *t.s.dbs.Load()
 	table.physical[a], table.physical[b] = table.physical[b], table.physical[a]
 	t.setTable(&table)

@@ -10,11 +10,13 @@ import (
 // mergedIter walks the stored keys of a range as a transaction sees them: what it has
 // written itself, and what Pebble does not have yet, covers what is stored.
 type mergedIter struct {
-	it   *pebble.Iterator // nil after a FLUSHALL of the transaction
-	itOK bool
-	own  []*op // ascending by key
-	at   int   // in own
-	cur  *op   // nil when the current entry is it's
+	it      *pebble.Iterator // nil after a FLUSHALL of the transaction
+	itOK    bool
+	own     []*op // ascending by key
+	at      int   // in own
+	cur     *op   // nil when the current entry is it's
+	deleted []*op // ranges: what is stored there is not seen
+	reverse bool  // first and next go down; seek does not
 }
 
 // newMergedIter opens an iterator over the sub-keys from lower to upper (exclusive).
@@ -28,6 +30,7 @@ func (s *Store) newMergedIter(t *Txn, lower, upper []byte) (*mergedIter, error) 
 		m.it = it
 	}
 	m.own = t.writesIn(nil, lower, upper)
+	m.deleted = t.rangesIn(lower, upper)
 	slices.SortFunc(m.own, compareOps)
 	return m, nil
 }
@@ -64,27 +67,74 @@ func (m *mergedIter) seek(key []byte) bool {
 	return m.settle()
 }
 
-func (m *mergedIter) next() bool {
-	if m.cur != nil {
-		m.at++
-	} else {
-		m.itOK = m.it.Next()
+// first goes to the end of the bounds at which the walk begins.
+func (m *mergedIter) first() bool {
+	m.at = 0
+	if m.reverse {
+		m.at = len(m.own) - 1
+	}
+	switch {
+	case m.it == nil:
+	case m.reverse:
+		m.itOK = m.it.Last()
+	default:
+		m.itOK = m.it.First()
 	}
 	return m.settle()
 }
 
-// settle finds the lesser of the two positions that is not deleted.
+func (m *mergedIter) next() bool {
+	if m.cur != nil {
+		m.at += m.step()
+	} else {
+		m.itOK = m.stepStored()
+	}
+	return m.settle()
+}
+
+func (m *mergedIter) step() int {
+	if m.reverse {
+		return -1
+	}
+	return 1
+}
+
+func (m *mergedIter) stepStored() bool {
+	if m.reverse {
+		return m.it.Prev()
+	}
+	return m.it.Next()
+}
+
+// skipDeleted leaves the ranges that the transaction has deleted.
+func (m *mergedIter) skipDeleted() {
+	for m.itOK && len(m.deleted) > 0 {
+		o := covering(m.deleted, m.it.Key())
+		switch {
+		case o == nil:
+			return
+		case m.reverse:
+			m.itOK = m.it.SeekLT(o.key)
+		default:
+			m.itOK = m.it.SeekGE(o.val)
+		}
+	}
+}
+
+// settle finds the first of the two positions, in the order of the walk, that is not deleted.
 func (m *mergedIter) settle() bool {
-	for m.at < len(m.own) {
+	m.skipDeleted()
+	for m.at >= 0 && m.at < len(m.own) {
 		o := m.own[m.at]
 		c := 1
 		if m.itOK {
-			c = bytes.Compare(o.key, m.it.Key())
+			c = m.step() * bytes.Compare(o.key, m.it.Key())
 		}
 		switch {
 		case !m.itOK || c < 0:
 		case c == 0:
-			m.itOK = m.it.Next()
+			m.itOK = m.stepStored()
+			m.skipDeleted()
 		default:
 			m.cur = nil
 			return true
@@ -93,7 +143,7 @@ func (m *mergedIter) settle() bool {
 			m.cur = o
 			return true
 		}
-		m.at++
+		m.at += m.step()
 	}
 	m.cur = nil
 	return m.itOK

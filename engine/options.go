@@ -45,6 +45,8 @@ type Options struct {
 	LogBacklogBytes uint64
 	// FreeSpaceReserve is the room on the disk below which writes are refused (SetFreeSpaceReserve).
 	FreeSpaceReserve uint64
+	// Packing says up to which sizes collections are packed (SetPacking).
+	Packing Packing
 	// SyncPolicy is appendfsync (SetSyncPolicy). Its zero value is the safest, always; DefaultOptions says everysec.
 	SyncPolicy wal.Policy
 	// Databases is the number of logical databases, 1 to 128.
@@ -80,6 +82,7 @@ func DefaultOptions() Options {
 		MaxOpenFiles:     1000,
 		LogSegmentBytes:  64 << 20,
 		FreeSpaceReserve: 256 << 20,
+		Packing:          DefaultPacking(),
 		SyncPolicy:       wal.EverySec,
 		Databases:        16,
 		Logger:           slog.New(slog.DiscardHandler),
@@ -111,6 +114,7 @@ func (o *Options) ensureDefaults() error {
 	orDefault(&o.MaxOpenFiles, d.MaxOpenFiles)
 	orDefault(&o.LogSegmentBytes, d.LogSegmentBytes)
 	orDefault(&o.FreeSpaceReserve, d.FreeSpaceReserve)
+	orDefault(&o.Packing, d.Packing)
 	orDefault(&o.Databases, d.Databases)
 	orDefault(&o.Logger, d.Logger)
 	if o.Now == nil {

@@ -27,6 +27,8 @@ type Store struct {
 	log  *wal.Log
 	db   *pebble.DB
 
+	packing atomic.Pointer[Packing]
+
 	world sync.RWMutex
 	// worldOffset is the offset that every slot depends on: the last commit under the world lock. Under world.
 	worldOffset Offset
@@ -108,6 +110,7 @@ func newStore(dir string, o Options) *Store {
 	s.drains.wake = make(chan struct{}, 1)
 	s.backlog.Store(o.LogBacklogBytes)
 	s.reserve.Store(o.FreeSpaceReserve)
+	s.packing.Store(&o.Packing)
 	s.dbs.Store(newDBTable())
 	s.noteMapping(0)
 	for i := range s.slots {

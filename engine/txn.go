@@ -186,7 +186,7 @@ func (t *Txn) Large(k Key) bool {
 	}
 	var h keys.Header
 	_, err := h.Decode(rec)
-	return err == nil && h.ID != 0 && h.Type == keys.TypeString && h.Count > largeValue
+	return err == nil && h.Spread() > largeValue
 }
 
 // Get returns the live record of k: an expired one is reported as absent.
@@ -220,11 +220,7 @@ func corruptRecord(slot uint16, err error) error {
 // recordBytes is what a record adds to the Bytes of its slot: everything stored for
 // it as far as its meta record tells.
 func recordBytes(key, rec []byte, h *keys.Header) int64 {
-	n := int64(len(key) + len(rec))
-	if h.Type == keys.TypeString && h.Encoding == keys.EncodingSpread {
-		n += int64(h.Count)
-	}
-	return n
+	return int64(len(key)+len(rec)) + int64(h.Spread())
 }
 
 // Put writes the record of k (value is copied), keeps counters and the expiry
@@ -349,83 +345,6 @@ func (t *Txn) remove(k Key, keepID uint64) (bool, error) {
 		t.s.modified(k.DB, k.Name)
 	}
 	return live, nil
-}
-
-// NewID returns a fresh id for sub-keys in a slot.
-func (t *Txn) NewID(slot uint16) (uint64, error) {
-	if err := t.writeError(slot); err != nil {
-		return 0, err
-	}
-	st := &t.s.slots[slot]
-	t.touched.at(slot).newIDs = true
-	id := st.nextID
-	st.nextID++
-	return id, nil
-}
-
-// GetSub, PutSub and DeleteSub work on the sub-keys of an id (chunks, elements); DeleteSub of an absent one is no error.
-func (t *Txn) GetSub(slot uint16, id uint64, sub []byte) ([]byte, bool, error) {
-	t.keyBuf = keys.AppendSub(t.keyBuf[:0], slot, id, sub)
-	if i := t.set.find(hashKey(t.keyBuf), t.keyBuf); i >= 0 {
-		o := &t.set.ops[i]
-		return o.val, o.kind == opSet && i >= t.set.flush, nil
-	}
-	if t.set.flush > 0 {
-		return nil, false, nil
-	}
-	v, closer, err := t.s.read(t.keyBuf)
-	if err != nil || closer == nil {
-		return nil, false, err
-	}
-	v = t.arena.copy(v)
-	_ = closer.Close()
-	return v, true, nil
-}
-
-// PutSub: see GetSub.
-func (t *Txn) PutSub(slot uint16, id uint64, sub, value []byte) error {
-	if err := t.writeError(slot); err != nil {
-		return err
-	}
-	if t.arena.used+len(sub)+len(value) > MaxTxnBytes {
-		return ErrTooLarge
-	}
-	key := keys.AppendSub(t.arena.alloc(11 + len(sub))[:0], slot, id, sub)
-	t.write(op{kind: opSet, slot: slot, key: key, val: t.arena.copy(value)})
-	return nil
-}
-
-// DeleteSub: see GetSub.
-func (t *Txn) DeleteSub(slot uint16, id uint64, sub []byte) error {
-	if err := t.writeError(slot); err != nil {
-		return err
-	}
-	key := keys.AppendSub(t.arena.alloc(11 + len(sub))[:0], slot, id, sub)
-	t.write(op{kind: opDelete, slot: slot, key: key})
-	return nil
-}
-
-// ScanSub calls fn in ascending order for the sub-keys of id from `from` (inclusive) on, until fn returns false.
-// The slices are valid during the call only.
-func (t *Txn) ScanSub(slot uint16, id uint64, from []byte, fn func(sub, value []byte) bool) error {
-	lower := keys.AppendSub(nil, slot, id, from)
-	upper := keys.AppendSubEnd(nil, slot, id)
-	it, err := t.s.newMergedIter(t, lower, upper)
-	if err != nil {
-		return err
-	}
-	skip := len(lower) - len(from)
-	for ok := it.seek(lower); ok; ok = it.next() {
-		v, err := it.value()
-		if err != nil {
-			_ = it.close()
-			return err
-		}
-		if !fn(it.key()[skip:], v) {
-			break
-		}
-	}
-	return it.close()
 }
 
 // Discard drops the writes and releases all locks.

@@ -80,9 +80,10 @@ type delta struct {
 type writeSet struct {
 	ops []op
 	// table maps keys to 1 + the index of their last op, by open addressing; 0 is free, -1 was rolled back.
-	table []int32
-	used  int // entries of table that are not free
-	flush int // 1 + the index of the last opFlushAll, or 0
+	table  []int32
+	used   int // entries of table that are not free
+	ranges int // opDeleteRanges
+	flush  int // 1 + the index of the last opFlushAll, or 0
 }
 
 var tableSeed = maphash.MakeSeed()
@@ -137,6 +138,9 @@ func (w *writeSet) addUnindexed(o op) {
 		o.prev = int32(w.flush) - 1
 		w.flush = len(w.ops) + 1
 	}
+	if o.kind == opDeleteRange {
+		w.ranges++
+	}
 	w.ops = append(w.ops, o)
 }
 
@@ -174,6 +178,7 @@ func (w *writeSet) pop() op {
 	case opFlushAll:
 		w.flush = int(o.prev) + 1
 	case opDeleteRange:
+		w.ranges--
 	default:
 		pos, _ := w.probe(o.hash, o.key)
 		w.table[pos] = o.prev + 1
@@ -201,5 +206,5 @@ func (w *writeSet) reset() {
 		w.table = nil
 	}
 	clear(w.table)
-	w.used, w.flush = 0, 0
+	w.used, w.flush, w.ranges = 0, 0, 0
 }

@@ -26,6 +26,7 @@ func storeOptions(conf *config.Config, log *slog.Logger, stop stopping) engine.O
 	o.LogSegmentBytes = conf.LogSegmentSize()
 	o.LogBacklogBytes = uint64(conf.ReplBacklogSize())
 	o.FreeSpaceReserve = uint64(conf.FreeSpaceReserve())
+	o.Packing = packing(conf)
 	o.SyncPolicy = syncPolicy(conf)
 	o.Databases = conf.Databases()
 	o.Logger = log
@@ -38,14 +39,34 @@ func applySettings(conf *config.Config, store *engine.Store) {
 	store.SetSyncPolicy(syncPolicy(conf))
 	store.SetLogBacklog(uint64(conf.ReplBacklogSize()))
 	store.SetFreeSpaceReserve(uint64(conf.FreeSpaceReserve()))
+	store.SetPacking(packing(conf))
 }
 
 // followSettings applies what CONFIG SET changes to the store in use. CONFIG SET runs inside the node's gate, where the store stays.
 func followSettings(conf *config.Config, store func() *engine.Store) {
-	conf.OnChange([]string{"appendfsync", "repl-backlog-size", "free-space-reserve"}, func() error {
+	names := append([]string{"appendfsync", "repl-backlog-size", "free-space-reserve"}, config.PackingDirectives...)
+	conf.OnChange(names, func() error {
 		applySettings(conf, store())
 		return nil
 	})
+}
+
+func packing(conf *config.Config) engine.Packing {
+	v := conf.Packing()
+	return engine.Packing{
+		HashEntries:       v[0],
+		HashValue:         v[1],
+		ListSize:          v[2],
+		SetInts:           v[3],
+		SetEntries:        v[4],
+		SetValue:          v[5],
+		ZSetEntries:       v[6],
+		ZSetValue:         v[7],
+		HLLSparseBytes:    v[8],
+		StreamNodeBytes:   v[9],
+		StreamNodeEntries: v[10],
+		Bytes:             v[11],
+	}
 }
 
 func syncPolicy(conf *config.Config) wal.Policy {

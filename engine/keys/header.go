@@ -41,7 +41,7 @@ const (
 //	encoding(4 bits) type(4 bits)
 //	modified(4)
 //	[expireAt(8)]
-//	[id(uvarint) count(uvarint)]
+//	[id(uvarint) count(uvarint) [bytes(uvarint), unless a string]]
 //	value …
 type Header struct {
 	Type     Type
@@ -55,6 +55,9 @@ type Header struct {
 	// Count is the number of elements of a spread collection, or the length in bytes of a chunked string.
 	// It is stored only when ID is not 0.
 	Count uint64
+	// Bytes is what the sub-keys of a spread collection take, see SubBytes; 0 for strings, whose Count says it. It is stored
+	// only when ID is not 0.
+	Bytes uint64
 }
 
 const (
@@ -68,7 +71,7 @@ const (
 )
 
 // MaxHeaderLen is the greatest length of an encoded header.
-const MaxHeaderLen = minHeader + expireLen + 2*binary.MaxVarintLen64
+const MaxHeaderLen = minHeader + expireLen + 3*binary.MaxVarintLen64
 
 // ErrHeader: a meta record that does not decode.
 var ErrHeader = errors.New("keys: malformed header")
@@ -81,8 +84,22 @@ func (h *Header) Len() int {
 	}
 	if h.ID != 0 {
 		n += uvarintLen(h.ID) + uvarintLen(h.Count)
+		if h.Type != TypeString {
+			n += uvarintLen(h.Bytes)
+		}
 	}
 	return n
+}
+
+// Spread is the size of what lies in sub-keys, in bytes.
+func (h *Header) Spread() uint64 {
+	switch {
+	case h.ID == 0:
+		return 0
+	case h.Type == TypeString:
+		return h.Count
+	}
+	return h.Bytes
 }
 
 // Append appends the encoded header.
@@ -102,6 +119,9 @@ func (h *Header) Append(dst []byte) []byte {
 	if h.ID != 0 {
 		dst = binary.AppendUvarint(dst, h.ID)
 		dst = binary.AppendUvarint(dst, h.Count)
+		if h.Type != TypeString {
+			dst = binary.AppendUvarint(dst, h.Bytes)
+		}
 	}
 	return dst
 }
@@ -152,7 +172,14 @@ func (h *Header) decodeID(rec []byte) ([]byte, error) {
 		return nil, ErrHeader
 	}
 	h.ID, h.Count = id, count
-	return rec[n+m:], nil
+	rec = rec[n+m:]
+	if h.Type == TypeString {
+		return rec, nil
+	}
+	if h.Bytes, n = binary.Uvarint(rec); n <= 0 {
+		return nil, ErrHeader
+	}
+	return rec[n:], nil
 }
 
 // DBCounters are the counters of one physical database within a slot.

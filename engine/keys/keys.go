@@ -116,6 +116,9 @@ func AppendSub(dst []byte, slot uint16, id uint64, sub []byte) []byte {
 	return append(dst, sub...)
 }
 
+// SubBytes is what a sub-key adds to Header.Bytes.
+func SubBytes(sub, value []byte) uint64 { return uint64(subLen + len(sub) + len(value)) }
+
 // AppendSubEnd appends the exclusive upper bound of an id's sub-keys.
 func AppendSubEnd(dst []byte, slot uint16, id uint64) []byte {
 	if id == ^uint64(0) {

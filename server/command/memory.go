@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 
 	"github.com/cairndb/cairn/engine"
-	"github.com/cairndb/cairn/engine/keys"
 )
 
 var memoryTips = []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"}
@@ -75,11 +74,7 @@ func memoryUsage(c *Ctx) {
 	case !ok:
 		c.Out.Null()
 	default:
-		size := int64(recordOverhead + len(c.Args[2]) + len(r.Value))
-		if r.Encoding == keys.EncodingSpread && r.Type == keys.TypeString {
-			size += int64(r.Count)
-		}
-		c.Out.Int(size)
+		c.Out.Int(int64(recordOverhead+len(c.Args[2])+len(r.Value)) + int64(r.Spread()))
 	}
 }
 

@@ -24,6 +24,13 @@ type (
 
 func intOf(name string) intField   { return intField(index[field(name)]) }
 func boolOf(name string) boolField { return boolField(index[field(name)]) }
+func intsOf(names []string) (fields []intField) {
+	for _, name := range names {
+		fields = append(fields, intOf(name))
+	}
+	return fields
+}
+
 func textOf(name string) textField { return textField(index[field(name)]) }
 
 func (f intField) of(c *Config) int64   { return c.values[f].Load().num }
@@ -78,6 +85,7 @@ var (
 	compression       = textOf("compression")
 	logSegmentSize    = intOf("log-segment-size")
 	freeSpaceReserve  = intOf("free-space-reserve")
+	packing           = intsOf(PackingDirectives)
 
 	clusterEnabled      = boolOf("cluster-enabled")
 	clusterConfigFile   = textOf("cluster-config-file")
@@ -269,6 +277,30 @@ func (c *Config) LogSegmentSize() int64 { return logSegmentSize.of(c) }
 
 // FreeSpaceReserve is the free space on the disk below which writes are refused, in bytes.
 func (c *Config) FreeSpaceReserve() int64 { return freeSpaceReserve.of(c) }
+
+// PackingDirectives are those that say up to which sizes collections are packed, in the order of Packing.
+var PackingDirectives = []string{
+	"hash-max-listpack-entries",
+	"hash-max-listpack-value",
+	"list-max-listpack-size",
+	"set-max-intset-entries",
+	"set-max-listpack-entries",
+	"set-max-listpack-value",
+	"zset-max-listpack-entries",
+	"zset-max-listpack-value",
+	"hll-sparse-max-bytes",
+	"stream-node-max-bytes",
+	"stream-node-max-entries",
+	"packed-max-bytes",
+}
+
+// Packing returns the values of PackingDirectives.
+func (c *Config) Packing() (v [12]int) {
+	for i, f := range packing {
+		v[i] = int(f.of(c))
+	}
+	return v
+}
 
 // ClusterEnabled makes the node a member of a cluster.
 func (c *Config) ClusterEnabled() bool { return clusterEnabled.of(c) }

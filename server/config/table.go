@@ -174,18 +174,19 @@ var replication = []*Directive{
 }
 
 var encodings = []*Directive{
-	number("hash-max-listpack-entries", "512", 0, maxLong, Hot|Ignored).alias("hash-max-ziplist-entries"),
-	memory("hash-max-listpack-value", "64", 0, maxLong, Hot|Ignored).alias("hash-max-ziplist-value"),
-	number("list-max-listpack-size", "-2", -1<<31, maxInt, Hot|Ignored).alias("list-max-ziplist-size"),
+	number("hash-max-listpack-entries", "512", 0, maxLong, Hot).alias("hash-max-ziplist-entries"),
+	memory("hash-max-listpack-value", "64", 0, maxLong, Hot).alias("hash-max-ziplist-value"),
+	number("list-max-listpack-size", "-2", -1<<31, maxInt, Hot).alias("list-max-ziplist-size"),
 	number("list-compress-depth", "0", 0, maxInt, Hot|Ignored),
-	number("set-max-intset-entries", "512", 0, maxLong, Hot|Ignored),
-	number("set-max-listpack-entries", "128", 0, maxLong, Hot|Ignored),
-	memory("set-max-listpack-value", "64", 0, maxLong, Hot|Ignored),
-	number("zset-max-listpack-entries", "128", 0, maxLong, Hot|Ignored).alias("zset-max-ziplist-entries"),
-	memory("zset-max-listpack-value", "64", 0, maxLong, Hot|Ignored).alias("zset-max-ziplist-value"),
-	memory("hll-sparse-max-bytes", "3000", 0, maxLong, Hot|Ignored),
-	memory("stream-node-max-bytes", "4096", 0, maxLong, Hot|Ignored),
-	number("stream-node-max-entries", "100", 0, maxLong, Hot|Ignored),
+	number("set-max-intset-entries", "512", 0, maxLong, Hot),
+	number("set-max-listpack-entries", "128", 0, maxLong, Hot),
+	memory("set-max-listpack-value", "64", 0, maxLong, Hot),
+	number("zset-max-listpack-entries", "128", 0, maxLong, Hot).alias("zset-max-ziplist-entries"),
+	memory("zset-max-listpack-value", "64", 0, maxLong, Hot).alias("zset-max-ziplist-value"),
+	memory("hll-sparse-max-bytes", "3000", 0, maxLong, Hot),
+	memory("stream-node-max-bytes", "4096", 0, maxLong, Hot),
+	number("stream-node-max-entries", "100", 0, maxLong, Hot),
+	memory("packed-max-bytes", "4kb", 0, 32<<10, Hot|Own),
 }
 
 // memoryUse is how Redis keeps its data set in memory; Cairn's lies on disk.
