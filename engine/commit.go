@@ -244,6 +244,7 @@ func (t *Txn) publish(end Offset) {
 	if t.set.flush > 0 {
 		s.drains.flushes++
 		s.records.reset()
+		s.derived.clear()
 		s.expiries.clear()
 	}
 	if t.locks.world {

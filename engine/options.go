@@ -147,7 +147,8 @@ func (o Options) MemoryBudget() int64 {
 	}
 	// Memtables are reserved in the block cache: what exceeds it comes on top.
 	mem := max(o.CacheBytes, int64(o.MemTables+2)*o.MemTableBytes)
-	mem += max(o.RecordCacheBytes, minRecordTable)
+	records := max(o.RecordCacheBytes, minRecordTable)
+	mem += records + records/derivedShare
 	mem += 64 << 20 // batches on their way from the record table
 	const fixed, perCompaction = 16 << 20, 8 << 20
 	return mem + fixed + int64(o.Compactions)*perCompaction

@@ -361,6 +361,7 @@ func (s *Store) publish(r *replicated) error {
 	if r.Kind == wal.KindFlushAll {
 		s.drains.flushes++
 		s.records.reset()
+		s.derived.clear()
 		s.expiries.clear()
 		for db := range s.o.Databases {
 			s.modified(s.DB(db), nil)
@@ -371,6 +372,7 @@ func (s *Store) publish(r *replicated) error {
 	}
 	for _, slot := range r.Slots {
 		s.slots[slot].offset = r.End
+		s.derived.drop(slot)
 	}
 	err := r.each(func(kind pebble.InternalKeyKind, key, value []byte) error {
 		if kind == pebble.InternalKeyKindRangeDelete {

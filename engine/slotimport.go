@@ -224,6 +224,7 @@ func (s *Store) forgetSlots(slots []uint16) {
 	s.counters.mu.Lock()
 	defer s.counters.mu.Unlock()
 	for _, slot := range slots {
+		s.derived.drop(slot)
 		s.counters.clear(slot)
 		s.slots[slot].nextID, s.slots[slot].storedID = 1, 1
 		s.expiries.earliest[slot].Store(0)

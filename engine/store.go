@@ -28,6 +28,7 @@ type Store struct {
 	db   *pebble.DB
 
 	packing atomic.Pointer[Packing]
+	derived derived
 
 	world sync.RWMutex
 	// worldOffset is the offset that every slot depends on: the last commit under the world lock. Under world.
@@ -111,6 +112,7 @@ func newStore(dir string, o Options) *Store {
 	s.backlog.Store(o.LogBacklogBytes)
 	s.reserve.Store(o.FreeSpaceReserve)
 	s.packing.Store(&o.Packing)
+	s.derived.limit = max(o.RecordCacheBytes, minRecordTable) / derivedShare
 	s.dbs.Store(newDBTable())
 	s.noteMapping(0)
 	for i := range s.slots {

@@ -59,6 +59,7 @@ func (t *Txn) Rollback(mark int) {
 			t.s.dbs.Store(o.undo)
 		default:
 			t.touched.add(o.slot, o.delta, -1)
+			t.s.derived.drop(o.slot)
 		}
 	}
 	if recount {

@@ -32,3 +32,6 @@ func read(t *engine.Txn, k engine.Key, want keys.Type) (engine.Record, bool, err
 	}
 	return rec, ok && err == nil, err
 }
+
+// subSize is what a sub-key adds to Header.Bytes.
+func subSize(sub, value []byte) int64 { return int64(keys.SubBytes(sub, value)) }
