@@ -30,6 +30,7 @@ import (
 type options struct {
 	mode      string
 	dir       string
+	replica   string // where the replica's data goes if not there
 	rounds    int
 	requests  int
 	clients   int
@@ -52,6 +53,7 @@ func main() {
 	var limit time.Duration
 	flag.StringVar(&o.mode, "mode", "compare", "compare, memory, startup, migrate, replica, fullsync or catchup")
 	flag.StringVar(&o.dir, "dir", "", "where to make a folder for the data, removed afterwards (default: where temporary files go)")
+	flag.StringVar(&o.replica, "replica-dir", "", "where to make a folder for a replica's data (another disk), removed afterwards (default: dir)")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, of which medians are shown")
 	flag.IntVar(&o.requests, "requests", 200_000, "requests of a run at pipeline 1; four times as many when pipelined")
 	flag.IntVar(&o.clients, "clients", 50, "client connections")
@@ -88,6 +90,16 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer os.RemoveAll(o.dir)
+	if o.replica != "" {
+		folder, err := os.MkdirTemp(o.replica, "cairn-bench")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(folder)
+		if err := os.Symlink(folder, filepath.Join(o.dir, "replica")); err != nil {
+			return err
+		}
+	}
 	switch o.mode {
 	case "compare":
 		return compare(ctx, o, binary)
