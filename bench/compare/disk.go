@@ -76,7 +76,7 @@ func largerThanMemory(ctx context.Context, o options, binary string) error {
 		load.rate(o.records), load.stall.Round(time.Millisecond), float64(afterLoad.Written)/loaded, float64(afterLoad.CPU().Microseconds())/float64(o.records))
 
 	progress("reading %d records at random", o.gets)
-	get, err := redisBenchmark(ctx, n, "get", o.gets, o.clients, o.recordSize, o.records, 1)
+	get, err := redisBenchmark(ctx, n, workload{"get", 1}, o.gets, o.clients, o.recordSize, o.records)
 	if err != nil {
 		return err
 	}

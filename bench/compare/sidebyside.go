@@ -35,12 +35,17 @@ type side struct {
 	results map[workload][]measurement
 }
 
-// compare runs the workloads on both servers in turn, and prints the medians.
+// compare measures the commands on strings.
 func compare(ctx context.Context, o options, binary string) error {
 	o.tests = cmp.Or(o.tests, "set,get,incr,mset")
 	if o.always {
 		o.tests = "set"
 	}
+	return sideBySide(ctx, o, binary, preload)
+}
+
+// sideBySide runs the workloads on both servers in turn, and prints the medians.
+func sideBySide(ctx context.Context, o options, binary string, preload func(context.Context, *testnode.Node, options) error) error {
 	sides, err := startSides(o, binary)
 	for _, s := range sides {
 		defer s.node.Kill()
@@ -53,7 +58,7 @@ func compare(ctx context.Context, o options, binary string) error {
 		return err
 	}
 	for _, s := range sides {
-		progress("loading %d keys into %s", o.keys, s.name)
+		progress("loading %s", s.name)
 		if err := preload(ctx, s.node, o); err != nil {
 			return err
 		}
@@ -70,7 +75,7 @@ func compare(ctx context.Context, o options, binary string) error {
 					return fmt.Errorf("%s: %w", s.name, err)
 				}
 				s.results[w] = append(s.results[w], m)
-				progress("round %d of %d: %-5s %-4s pipeline %-2d %9.0f/s  p99 %6.2f ms  %5.2f µs CPU", round+1, o.rounds, s.name, w.test, w.pipeline, m.rate, m.p99, m.cpu)
+				progress("round %d of %d: %-5s %-10s pipeline %-2d %9.0f/s  p99 %6.2f ms  %5.2f µs CPU", round+1, o.rounds, s.name, w.test, w.pipeline, m.rate, m.p99, m.cpu)
 			}
 		}
 	}
@@ -135,7 +140,7 @@ func preload(ctx context.Context, n *testnode.Node, o options) error {
 
 // benchmark runs redis-benchmark once and reads the server's accounting around it.
 func benchmark(ctx context.Context, o options, n *testnode.Node, w workload) (measurement, error) {
-	return redisBenchmark(ctx, n, w.test, o.requestsOf(w), o.clients, o.valueSize, o.keys, w.pipeline)
+	return redisBenchmark(ctx, n, w, o.requestsOf(w), o.clients, o.valueSize, o.keys)
 }
 
 func (o options) requestsOf(w workload) int {
@@ -149,17 +154,18 @@ func (o options) requestsOf(w workload) int {
 	return requests
 }
 
-func redisBenchmark(ctx context.Context, n *testnode.Node, test string, requests, clients, valueSize, keys, pipeline int) (measurement, error) {
+func redisBenchmark(ctx context.Context, n *testnode.Node, w workload, requests, clients, valueSize, keys int) (measurement, error) {
 	before, err := n.Usage()
 	if err != nil {
 		return measurement{}, err
 	}
-	cmd := exec.CommandContext(ctx, "redis-benchmark", "-p", strconv.Itoa(n.Port), "-t", test, "-n", strconv.Itoa(requests),
-		"-c", strconv.Itoa(clients), "-d", strconv.Itoa(valueSize), "-r", strconv.Itoa(keys), "-P", strconv.Itoa(pipeline), "--csv")
+	args := []string{"-p", strconv.Itoa(n.Port), "-n", strconv.Itoa(requests), "-c", strconv.Itoa(clients),
+		"-d", strconv.Itoa(valueSize), "-r", strconv.Itoa(keys), "-P", strconv.Itoa(w.pipeline), "--csv"}
+	cmd := exec.CommandContext(ctx, "redis-benchmark", append(args, w.arguments(valueSize)...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return measurement{}, fmt.Errorf("redis-benchmark -t %s: %w", test, err)
+		return measurement{}, fmt.Errorf("redis-benchmark, test %s: %w", w.test, err)
 	}
 	after, err := n.Usage()
 	if err != nil {
@@ -196,6 +202,10 @@ func barOf(o options, w workload) (bar, bool) {
 		rate, ok := map[int]float64{1: 1.0, 16: 0.7}[w.pipeline]
 		return bar{rate: rate, cpu: 1000, p99: 1000}, ok
 	}
+	if t := collectionTestOf(w.test); t != nil {
+		rate := map[int]float64{1: t.rate, 16: t.pipelined}[w.pipeline]
+		return bar{rate: rate, cpu: 1000, p99: 1000}, rate > 0
+	}
 	rates := map[workload]float64{
 		{"set", 1}: 0.80, {"get", 1}: 0.85, {"incr", 1}: 0.80, {"mset", 1}: 0.70,
 		{"set", 16}: 0.75, {"get", 16}: 0.70, {"incr", 16}: 0.75,
@@ -225,7 +235,7 @@ func table(o options, loads []workload, redis, cairn *side) string {
 				verdict = "below"
 			}
 			rateBar = fmt.Sprintf(" (≥ %.2f)", limit.rate)
-			if !o.always {
+			if limit.cpu < 1000 {
 				cpuBar, p99Bar = fmt.Sprintf(" (≤ %.1f)", limit.cpu), fmt.Sprintf(" (≤ %.1f)", limit.p99)
 			}
 		}
