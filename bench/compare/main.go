@@ -3,6 +3,7 @@
 //	go run ./bench/compare                           # throughput, latency and CPU, side by side
 //	go run ./bench/compare -always                   # the same for SET with appendfsync always
 //	go run ./bench/compare -mode collections         # the commands on lists, sets, hashes, sorted sets, streams
+//	go run ./bench/compare -mode size                # one collection of each type with 10 million elements
 //	go run ./bench/compare -mode memory              # Cairn with data larger than its memory (needs root: a memory cgroup)
 //	go run ./bench/compare -mode startup             # time to the first GET, after a clean stop and after SIGKILL
 //	go run ./bench/compare -mode migrate             # 100 slots moved, without and with clients, beside redis-cli --cluster reshard
@@ -52,7 +53,7 @@ type options struct {
 func main() {
 	var o options
 	var limit time.Duration
-	flag.StringVar(&o.mode, "mode", "compare", "compare, collections, memory, startup, migrate, replica, fullsync or catchup")
+	flag.StringVar(&o.mode, "mode", "compare", "compare, collections, size, memory, startup, migrate, replica, fullsync or catchup")
 	flag.StringVar(&o.dir, "dir", "", "where to make a folder for the data, removed afterwards (default: where temporary files go)")
 	flag.StringVar(&o.replica, "replica-dir", "", "where to make a folder for a replica's data (another disk), removed afterwards (default: dir)")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, of which medians are shown")
@@ -106,6 +107,8 @@ func run(ctx context.Context, o options) error {
 		return compare(ctx, o, binary)
 	case "collections":
 		return collections(ctx, o, binary)
+	case "size":
+		return sizes(ctx, o, binary)
 	case "memory":
 		return largerThanMemory(ctx, o, binary)
 	case "startup":
