@@ -183,6 +183,42 @@ func TestStoreDiskFull(t *testing.T) {
 	}
 }
 
+// TestStopDiskFull: a stop does not wait for room, whether the disk is known to be full or turns out to be, and the next start has everything.
+func TestStopDiskFull(t *testing.T) {
+	t.Parallel()
+	for _, known := range []bool{false, true} {
+		t.Run(fmt.Sprint(known), func(t *testing.T) {
+			t.Parallel()
+			f := &faults{err: syscall.ENOSPC, hits: writesTo(".sst")}
+			mem := vfs.NewCrashableMem()
+			s := openTest(t, "d", testOptions(errorfs.Wrap(mem, f)))
+			fill(t, s, 200)
+			f.on.Store(true)
+			if known {
+				go func() { _ = s.Flush(context.Background()) }()
+				poll.Until(t, "writes are refused", func() bool {
+					_, err := s.TryAdmitWrite()
+					return errors.Is(err, ErrReadOnly)
+				})
+			}
+			done := make(chan error, 1)
+			go func() { done <- s.Close() }()
+			poll.Until(t, "the store stops", func() bool {
+				select {
+				case err := <-done:
+					if err != nil {
+						t.Error(err)
+					}
+					return true
+				default:
+					return false
+				}
+			})
+			wantKeys(t, openTest(t, "d", testOptions(mem)), 200)
+		})
+	}
+}
+
 // ballastFS is a disk that is full as long as the ballast file is there.
 func TestBallastSavesManifest(t *testing.T) {
 	t.Parallel()

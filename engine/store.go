@@ -267,9 +267,10 @@ func (s *Store) releaseFolder() error {
 	return s.lock.Close()
 }
 
-// closeClean makes the next start quick: nothing to replay, and a summary of the counters.
+// closeClean makes the next start quick: nothing to replay, and a summary of the counters. With a full disk it is left to the
+// next start, since a flush is tried again until there is room.
 func (s *Store) closeClean() error {
-	if err := s.log.Sync(); err != nil {
+	if err := s.log.Sync(); err != nil || s.leaveToLog() {
 		return err
 	}
 	if err := s.drain(); err != nil {
@@ -278,11 +279,32 @@ func (s *Store) closeClean() error {
 	if err := s.db.Set(keys.SummaryKey, s.encodeSummary(), pebble.NoSync); err != nil {
 		return storeError(err)
 	}
-	if err := s.db.Flush(); err != nil {
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
 		return storeError(err)
 	}
-	s.dropLog()
-	return nil
+	for {
+		select {
+		case <-flushed:
+			s.dropLog()
+			return nil
+		case <-s.failedNow:
+			return s.failed()
+		case <-time.After(drainPoll):
+			if s.leaveToLog() {
+				return nil
+			}
+		}
+	}
+}
+
+// leaveToLog says that the disk is full: all that is committed stands in the log.
+func (s *Store) leaveToLog() bool {
+	full := s.fs.full.Load()
+	if full {
+		s.o.Logger.Warn("store: stopping with a full disk: what is not in the store's files yet stays in the log, and the next start takes it from there")
+	}
+	return full
 }
 
 // fail puts the store into a state in which it takes nothing more, until it is opened again.
