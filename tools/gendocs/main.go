@@ -29,7 +29,8 @@ unless [differences](differences.md) says otherwise. *Since* is the version of R
 
 // groups are the headings, in this order; a group that is not named here comes last.
 var groups = []struct{ name, title string }{
-	{"string", "Strings"}, {"bitmap", "Bitmaps"}, {"generic", "Keys"}, {"transactions", "Transactions"},
+	{"string", "Strings"}, {"bitmap", "Bitmaps"}, {"list", "Lists"}, {"hash", "Hashes"}, {"set", "Sets"}, {"sorted-set", "Sorted sets"},
+	{"stream", "Streams"}, {"hyperloglog", "HyperLogLog"}, {"geo", "Geo"}, {"generic", "Keys"}, {"transactions", "Transactions"},
 	{"connection", "Connection"}, {"server", "Server"}, {"cluster", "Cluster"},
 }
 
@@ -70,7 +71,40 @@ func render() []byte {
 		}
 		fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", cell(usage(c)), cell(c.Summary), cell(c.Complexity), c.Since)
 	}
+	out.WriteString(missing(rows))
 	return out.Bytes()
+}
+
+// missing lists the commands of Redis that have no row, each group of one reason in a line.
+func missing(rows []*command.Command) string {
+	served := make(map[string]bool)
+	for _, c := range rows {
+		served[c.Name] = true
+		container, _, _ := strings.Cut(c.Name, "|")
+		served[container] = true
+	}
+	var reasons []string
+	names := make(map[string][]string)
+	eachRedisCommand(func(name string) {
+		if served[name] {
+			return
+		}
+		container, _, sub := strings.Cut(name, "|")
+		if sub && !served[container] {
+			return // its container says it
+		}
+		reason := cmp.Or(notServed[container], notYet)
+		if names[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		names[reason] = append(names[reason], "`"+strings.ToUpper(strings.ReplaceAll(name, "|", " "))+"`")
+	})
+	var out strings.Builder
+	out.WriteString("\n## Not served\n\nThese commands of Redis 7.2 answer that they are unknown.\n\n| commands | why |\n|---|---|\n")
+	for _, reason := range reasons {
+		fmt.Fprintf(&out, "| %s | %s |\n", strings.Join(names[reason], " "), reason)
+	}
+	return out.String()
 }
 
 // cell escapes what would end a table's cell.
