@@ -100,6 +100,7 @@ type checker struct {
 	counted  map[uint8]*Counts
 	ids      map[uint64]bool // those that may have sub-keys; true for live ones
 	expires  uint64          // expiry index entries
+	fields   uint64          // hashes with fields that expire, each of which has one
 	lastSub  uint64
 	keyBuf   []byte
 }
@@ -365,7 +366,7 @@ func (c *checker) checkKey(key, value []byte) {
 		c.checkImport(p.Slot, value)
 	case keys.KindExpiry:
 		c.expires++
-		if p.Expiry == keys.ExpireKey && len(value) != 0 {
+		if len(value) != 0 {
 			c.r.problem("slot %d: an expiry entry has a value", p.Slot)
 		}
 	case keys.KindGarbage:
@@ -402,7 +403,7 @@ func (c *checker) beginSlot(slot int) {
 	c.stored = keys.Counters{NextID: 1}
 	c.counted = map[uint8]*Counts{}
 	c.ids = map[uint64]bool{}
-	c.expires, c.lastSub = 0, 0
+	c.expires, c.fields, c.lastSub = 0, 0, 0
 }
 
 // checkImport notes that the slot is being imported.
@@ -457,7 +458,11 @@ func (c *checker) checkMeta(p keys.Parsed, key, value []byte) {
 	if h.ExpireAt != 0 {
 		n.Expires++
 		c.r.Expires++
-		c.checkExpiry(p, h.ExpireAt)
+		c.checkExpiry(p, keys.ExpireKey, h.ExpireAt)
+	}
+	if h.FieldExpireAt != 0 {
+		c.fields++
+		c.checkExpiry(p, keys.ExpireField, h.FieldExpireAt)
 	}
 	if h.ID != 0 {
 		if _, taken := c.ids[h.ID]; taken {
@@ -469,10 +474,10 @@ func (c *checker) checkMeta(p keys.Parsed, key, value []byte) {
 	c.checkCache(p.Slot, key, value)
 }
 
-// checkExpiry looks for the index entry of a key. As each key has its own, and endSlots
+// checkExpiry looks for an index entry of a key. As each key has its own, and endSlots
 // compares their number, the index then holds nothing else.
-func (c *checker) checkExpiry(p keys.Parsed, at int64) {
-	c.keyBuf = keys.AppendExpiry(c.keyBuf[:0], p.Slot, at, keys.ExpireKey, p.DB, p.Name)
+func (c *checker) checkExpiry(p keys.Parsed, kind keys.ExpiryKind, at int64) {
+	c.keyBuf = keys.AppendExpiry(c.keyBuf[:0], p.Slot, at, kind, p.DB, p.Name)
 	_, closer, err := c.snap.Get(c.keyBuf)
 	if err != nil {
 		c.r.problem("slot %d: a key that expires at %d is not in the expiry index: %v", p.Slot, at, err)
@@ -525,8 +530,8 @@ func (c *checker) compareCounters() {
 	if n != len(c.stored.DBs) {
 		c.r.problem("slot %d: counters of databases without keys: %+v", c.slot, c.stored)
 	}
-	if uint64(expires) != c.expires {
-		c.r.problem("slot %d: %d keys expire, but the expiry index has %d entries", c.slot, expires, c.expires)
+	if uint64(expires)+c.fields != c.expires {
+		c.r.problem("slot %d: %d keys expire and fields of %d, but the expiry index has %d entries", c.slot, expires, c.fields, c.expires)
 	}
 	m := &c.memory[c.slot]
 	// An id that was given and then rolled back advances the counter in memory only.

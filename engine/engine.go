@@ -45,6 +45,7 @@ var (
 
 	errSlots     = errors.New("engine: bug: the keys are in two slots")
 	errNotLocked = errors.New("engine: bug: slot is not locked for writing")
+	errNoFields  = errors.New("engine: Options.ExpireFields is not set")
 )
 
 // MaxTxnBytes bounds what one transaction may write.

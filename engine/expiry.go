@@ -41,11 +41,13 @@ func (s *Store) PauseExpire(until time.Time) { s.expiries.paused.Store(until.Uni
 const (
 	expirePoll  = 100 * time.Millisecond
 	expireBatch = 128
+	// fieldBatch is how many fields of a hash are deleted at once.
+	fieldBatch = 512
 	// troublePause is how long a slot is left alone in which something could not be read.
 	troublePause = time.Minute
 )
 
-// runExpirer deletes expired keys, a bounded batch of one slot at a time.
+// runExpirer deletes expired keys and fields, a bounded batch of one slot at a time.
 func (s *Store) runExpirer() {
 	tick := time.NewTicker(expirePoll)
 	defer tick.Stop()
@@ -95,7 +97,7 @@ func (s *Store) stopping() bool {
 	}
 }
 
-// expireSlot deletes up to a batch of a slot's expired keys, and says whether there may be more.
+// expireSlot deletes up to a batch of a slot's expired keys and fields, and says whether there may be more.
 func (s *Store) expireSlot(t *Txn, slot uint16) (more bool, err error) {
 	s.warmExpired(slot)
 	t.Lock([]uint16{slot}, true)
@@ -119,15 +121,21 @@ func (s *Store) expireSlot(t *Txn, slot uint16) (more bool, err error) {
 		if !ok {
 			continue
 		}
-		if p.ExpireAt >= now || n == expireBatch {
+		if p.ExpireAt >= now {
 			earliest = p.ExpireAt
 			break
 		}
-		n++
-		if entryErr := t.expireEntry(p); entryErr != nil {
-			n--
+		if n >= expireBatch {
+			break
+		}
+		done, entryErr := t.expireEntry(p)
+		if entryErr != nil {
 			err = s.skipped(entryErr)
 		}
+		n += done
+	}
+	if n >= expireBatch { // the last entry may be that of a hash with more expired fields
+		earliest = now - 1
 	}
 	if closeErr := it.Close(); closeErr != nil {
 		err = storeError(closeErr)
@@ -140,7 +148,7 @@ func (s *Store) expireSlot(t *Txn, slot uint16) (more bool, err error) {
 		s.expiries.lower(slot, now-1)
 		return false, err
 	}
-	return n == expireBatch && err == nil, err
+	return n >= expireBatch && err == nil, err
 }
 
 // skipped counts a record that could not be read; background work goes on with the others.
@@ -151,31 +159,57 @@ func (s *Store) skipped(err error) error {
 	return err
 }
 
-// expireEntry deletes the key of an index entry, if it has that expiry.
-func (t *Txn) expireEntry(p keys.Parsed) error {
+// expireEntry deletes the key of an index entry, if it has that expiry, or a batch of its fields. It returns how many it has
+// deleted, at least 1 unless there is an error.
+func (t *Txn) expireEntry(p keys.Parsed) (n int, err error) {
 	k := Key{Slot: p.Slot, DB: p.DB, Name: p.Name}
 	rec, err := t.seekMeta(k)
 	if err != nil && p.Expiry == keys.ExpireKey { // it can go although its value is lost
 		_, err = t.Delete(k)
-		return err
+		return 1, err
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if rec != nil && p.Expiry == keys.ExpireKey {
-		var h keys.Header
-		if _, err := h.Decode(rec); err != nil {
-			return corruptRecord(p.Slot, err)
-		}
-		if h.ExpireAt == p.ExpireAt {
-			_, err = t.Delete(k)
-			return err
+	var r Record
+	if rec != nil {
+		if r.Value, err = r.Decode(rec); err != nil {
+			return 0, corruptRecord(p.Slot, err)
 		}
 	}
-	t.s.o.Logger.Warn("store: an expiry index entry without its key is dropped", "slot", p.Slot)
-	key := keys.AppendExpiry(t.arena.alloc(16 + len(p.Name))[:0], p.Slot, p.ExpireAt, p.Expiry, p.DB, p.Name)
-	t.write(op{kind: opDelete, slot: p.Slot, key: key})
-	return nil
+	switch at := p.ExpireAt; {
+	case p.Expiry == keys.ExpireKey && r.ExpireAt == at, p.Expiry == keys.ExpireField && r.FieldExpireAt == at && expired(&r.Header, t):
+		_, err = t.Delete(k)
+	case p.Expiry == keys.ExpireField && r.FieldExpireAt == at:
+		return t.expireFields(k, r)
+	default:
+		key := keys.AppendExpiry(t.arena.alloc(16 + len(p.Name))[:0], p.Slot, p.ExpireAt, p.Expiry, p.DB, p.Name)
+		if t.set.find(hashKey(key), key) >= 0 {
+			break // it went with the key's other entry
+		}
+		t.s.o.Logger.Warn("store: an expiry index entry without its key is dropped", "slot", p.Slot)
+		t.write(op{kind: opDelete, slot: p.Slot, key: key})
+	}
+	if err != nil {
+		return 0, err
+	}
+	return 1, nil
+}
+
+// expireFields deletes expired fields of the hash at k. What it does in vain counts, too.
+func (t *Txn) expireFields(k Key, r Record) (n int, err error) {
+	expire := t.s.o.ExpireFields
+	if expire == nil {
+		return 0, errNoFields
+	}
+	mark := t.Mark()
+	n, err = expire(t, k, r, fieldBatch)
+	if err != nil {
+		t.Rollback(mark)
+		return 0, err
+	}
+	t.s.expiredFields.Add(uint64(n))
+	return max(n, 1), nil
 }
 
 // warmExpired reads without a lock what expireSlot will read under it, so that no
@@ -235,7 +269,7 @@ func (s *Store) AverageTTL(db uint8) int64 {
 		}
 		i := 0
 		for ok := it.First(); ok && i < entries; ok = it.Next() {
-			if p, ok := keys.Parse(it.Key()); ok && p.DB == db {
+			if p, ok := keys.Parse(it.Key()); ok && p.DB == db && p.Expiry == keys.ExpireKey {
 				sum += p.ExpireAt - now
 				n++
 			}

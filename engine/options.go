@@ -62,6 +62,9 @@ type Options struct {
 	// OnFailure is called once when the store has failed for good and must be opened again:
 	// everything acknowledged within the policy is safe. It must not call Close itself.
 	OnFailure func(error)
+	// ExpireFields deletes fields of the hash at k, whose live record is r, that have expired: at most limit of them. It returns how many. This
+	// package knows nothing of fields, but when the first of a hash expires.
+	ExpireFields func(t *Txn, k Key, r Record, limit int) (n int, err error)
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }

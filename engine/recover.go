@@ -276,19 +276,14 @@ func (s *Store) loadSlot(slot uint16, c *keys.Counters) {
 	s.counters.mu.Unlock()
 }
 
-// loadEarliest finds the first expiry of a slot that has any.
+// loadEarliest finds the first expiry of a slot at whose counters the iterator stands: its index comes right behind them.
 func (s *Store) loadEarliest(it *pebble.Iterator, slot uint16) error {
-	for _, d := range s.counters.slots[slot] {
-		if d.Expires == 0 {
-			continue
+	if it.Next() {
+		if p, ok := keys.Parse(it.Key()); ok && p.Slot == slot && p.Kind == keys.KindExpiry {
+			s.expiries.lower(slot, p.ExpireAt)
 		}
-		at, err := firstExpiry(it, slot)
-		if at != 0 {
-			s.expiries.lower(slot, at)
-		}
-		return err
 	}
-	return nil
+	return storeErrorOrNil(it.Error())
 }
 
 // firstExpiry returns the time of the first entry of a slot's expiry index, 0 if there is none.

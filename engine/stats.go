@@ -10,6 +10,7 @@ import (
 type Stats struct {
 	Commits            uint64
 	ExpiredKeys        uint64
+	ExpiredFields      uint64 // of hashes
 	ReclaimedIDs       uint64 // dead large values whose parts were removed
 	ReclaimQueue       int    // slots that wait for it
 	Corruptions        uint64 // store files found damaged
@@ -59,6 +60,7 @@ func (s *Store) Stats() Stats {
 	st := Stats{
 		Commits:          s.commits.Load(),
 		ExpiredKeys:      s.expired.Load(),
+		ExpiredFields:    s.expiredFields.Load(),
 		ReclaimedIDs:     s.reclaimed.Load(),
 		ReclaimQueue:     s.reclaims.len(),
 		Corruptions:      s.corruptions.Load(),

@@ -67,7 +67,7 @@ type Store struct {
 	workers   sync.WaitGroup
 	flushed   chan struct{} // a memtable was flushed
 
-	commits, expired, reclaimed                   atomic.Uint64
+	commits, expired, expiredFields, reclaimed    atomic.Uint64
 	backgroundErrors, corruptions, corruptRecords atomic.Uint64
 	rewriteAfter                                  atomic.Int64 // unix nanoseconds: no blob file is rewritten before
 	troubles                                      troubles

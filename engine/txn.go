@@ -246,7 +246,7 @@ func (t *Txn) Put(k Key, h keys.Header, value []byte) error {
 		d.expires++
 	}
 	t.write(op{kind: opSet, slot: k.Slot, meta: true, hash: t.memoHash, key: t.arena.copy(t.memoKey), val: rec, delta: d})
-	t.moveExpiry(k, oldHeader.ExpireAt, h.ExpireAt)
+	t.moveExpiries(k, &oldHeader, &h)
 	t.memoRec = rec
 	t.s.modified(k.DB, k.Name)
 	return nil
@@ -282,12 +282,18 @@ func (t *Txn) retire(k Key, newID uint64) (h keys.Header, d delta, found bool, e
 	return h, d, true, nil
 }
 
-func (t *Txn) moveExpiry(k Key, from, to int64) {
+// moveExpiries makes the expiry index say of k what its new header does.
+func (t *Txn) moveExpiries(k Key, from, to *keys.Header) {
+	t.moveExpiry(k, keys.ExpireKey, from.ExpireAt, to.ExpireAt)
+	t.moveExpiry(k, keys.ExpireField, from.FieldExpireAt, to.FieldExpireAt)
+}
+
+func (t *Txn) moveExpiry(k Key, kind keys.ExpiryKind, from, to int64) {
 	if from == to {
 		return
 	}
 	entry := func(at int64) []byte {
-		return keys.AppendExpiry(t.arena.alloc(16 + len(k.Name))[:0], k.Slot, at, keys.ExpireKey, k.DB, k.Name)
+		return keys.AppendExpiry(t.arena.alloc(16 + len(k.Name))[:0], k.Slot, at, kind, k.DB, k.Name)
 	}
 	if from != 0 {
 		t.write(op{kind: opDelete, slot: k.Slot, key: entry(from)})
@@ -339,7 +345,7 @@ func (t *Txn) remove(k Key, keepID uint64) (bool, error) {
 		return false, err
 	}
 	t.write(op{kind: opDelete, slot: k.Slot, meta: true, hash: t.memoHash, key: t.arena.copy(t.memoKey), delta: d})
-	t.moveExpiry(k, h.ExpireAt, 0)
+	t.moveExpiries(k, &h, &keys.Header{})
 	t.memoRec = nil
 	live := !expired(&h, t)
 	if live {

@@ -24,7 +24,7 @@ func (t *Txn) retireUnread(k Key, d *delta, cause error) (h keys.Header, err err
 	if err != nil || size <= keys.MaxHeaderLen {
 		return h, cause
 	}
-	if h.ExpireAt, err = t.s.findExpiry(k); err != nil {
+	if err = t.s.findExpiries(k, &h); err != nil {
 		return h, cause
 	}
 	if t.s.troubles.due("unreadable", time.Now()) {
@@ -53,19 +53,24 @@ func (s *Store) storedLen(key []byte) (n int, err error) {
 	return n, storeErrorOrNil(it.Close())
 }
 
-// findExpiry looks through a slot's expiry index for the entry of a key, and returns its time or 0.
-func (s *Store) findExpiry(k Key) (at int64, err error) {
+// findExpiries looks through a slot's expiry index for the entries of a key, and notes their times.
+func (s *Store) findExpiries(k Key, h *keys.Header) error {
 	it, err := s.db.NewIter(&pebble.IterOptions{
 		LowerBound: keys.AppendKind(nil, k.Slot, keys.KindExpiry),
 		UpperBound: keys.AppendKindEnd(nil, k.Slot, keys.KindExpiry),
 	})
 	if err != nil {
-		return 0, storeError(err)
+		return storeError(err)
 	}
-	for ok := it.First(); ok && at == 0; ok = it.Next() {
-		if p, ok := keys.Parse(it.Key()); ok && p.Expiry == keys.ExpireKey && p.DB == k.DB && bytes.Equal(p.Name, k.Name) {
-			at = p.ExpireAt
+	for ok := it.First(); ok; ok = it.Next() {
+		p, ok := keys.Parse(it.Key())
+		switch {
+		case !ok || p.DB != k.DB || !bytes.Equal(p.Name, k.Name):
+		case p.Expiry == keys.ExpireKey:
+			h.ExpireAt = p.ExpireAt
+		case p.Expiry == keys.ExpireField:
+			h.FieldExpireAt = p.ExpireAt
 		}
 	}
-	return at, storeErrorOrNil(it.Close())
+	return storeErrorOrNil(it.Close())
 }

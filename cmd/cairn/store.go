@@ -7,6 +7,7 @@ import (
 
 	"github.com/cairndb/cairn/engine"
 	wal "github.com/cairndb/cairn/engine/log"
+	"github.com/cairndb/cairn/engine/types"
 	"github.com/cairndb/cairn/server/config"
 )
 
@@ -27,6 +28,7 @@ func storeOptions(conf *config.Config, log *slog.Logger, stop stopping) engine.O
 	o.LogBacklogBytes = uint64(conf.ReplBacklogSize())
 	o.FreeSpaceReserve = uint64(conf.FreeSpaceReserve())
 	o.Packing = packing(conf)
+	o.ExpireFields = types.ExpireFields
 	o.SyncPolicy = syncPolicy(conf)
 	o.Databases = conf.Databases()
 	o.Logger = log

@@ -17,14 +17,14 @@ func TestGolden(t *testing.T) {
 	datadriven.RunTest(t, "testdata/golden", func(t *testing.T, d *datadriven.TestData) string {
 		var slotOf, name, sub string
 		var db, kind, typ, encoding int
-		var id, count, at, modified, next, size uint64
+		var id, count, at, fields, modified, next, size uint64
 		d.MaybeScanArgs(t, "slot", &slotOf)
 		d.MaybeScanArgs(t, "name", &name)
 		d.MaybeScanArgs(t, "sub", &sub)
 		d.MaybeScanArgs(t, "kind", &kind)
 		d.MaybeScanArgs(t, "type", &typ)
 		d.MaybeScanArgs(t, "encoding", &encoding)
-		for arg, p := range map[string]*uint64{"id": &id, "count": &count, "at": &at, "modified": &modified, "expire": &at, "next": &next, "bytes": &size} {
+		for arg, p := range map[string]*uint64{"id": &id, "count": &count, "at": &at, "modified": &modified, "expire": &at, "fields": &fields, "next": &next, "bytes": &size} {
 			d.MaybeScanArgs(t, arg, p)
 		}
 		slot := keys.Slot([]byte(slotOf))
@@ -52,7 +52,7 @@ func TestGolden(t *testing.T) {
 		case "node":
 			return fmt.Sprintf("%x %x %x\n", keys.AppliedKey, keys.DatabasesKey, keys.SummaryKey)
 		case "header":
-			h := keys.Header{Type: keys.Type(typ), Encoding: keys.Encoding(encoding), Modified: uint32(modified), ExpireAt: int64(at), ID: id, Count: count, Bytes: size}
+			h := keys.Header{Type: keys.Type(typ), Encoding: keys.Encoding(encoding), Modified: uint32(modified), ExpireAt: int64(at), FieldExpireAt: int64(fields), ID: id, Count: count, Bytes: size}
 			out = h.Append(nil)
 		case "counters":
 			c := keys.Counters{NextID: next}

@@ -37,10 +37,11 @@ const (
 
 // Header is the start of a meta record.
 //
-//	format(4 bits) flags(4 bits)   format 1; flags: 1 expiry present, 2 id and count present
+//	format(4 bits) flags(4 bits)   format 1; flags: 1 expiry present, 2 id and count present, 4 expiry of fields present
 //	encoding(4 bits) type(4 bits)
 //	modified(4)
 //	[expireAt(8)]
+//	[fieldExpireAt(8)]
 //	[id(uvarint) count(uvarint) [bytes(uvarint), unless a string]]
 //	value …
 type Header struct {
@@ -50,6 +51,9 @@ type Header struct {
 	Modified uint32
 	// ExpireAt is the expiry in unix milliseconds, 0 for none.
 	ExpireAt int64
+	// FieldExpireAt is a time in unix milliseconds at which, or after which, the first field of a hash expires; 0 when none does. The
+	// expiry index has the hash under it.
+	FieldExpireAt int64
 	// ID names the sub-keys of a spread value; 0 when inline.
 	ID uint64
 	// Count is the number of elements of a spread collection, or the length in bytes of a chunked string.
@@ -61,17 +65,18 @@ type Header struct {
 }
 
 const (
-	headerFormat  = 1
-	flagExpiry    = 1
-	flagID        = 2
-	knownFlags    = flagExpiry | flagID
-	minHeader     = 6
-	maxKnownType  = TypeStream
-	maxKnownStore = EncodingText
+	headerFormat    = 1
+	flagExpiry      = 1
+	flagID          = 2
+	flagFieldExpiry = 4
+	knownFlags      = flagExpiry | flagID | flagFieldExpiry
+	minHeader       = 6
+	maxKnownType    = TypeStream
+	maxKnownStore   = EncodingText
 )
 
 // MaxHeaderLen is the greatest length of an encoded header.
-const MaxHeaderLen = minHeader + expireLen + 3*binary.MaxVarintLen64
+const MaxHeaderLen = minHeader + 2*expireLen + 3*binary.MaxVarintLen64
 
 // ErrHeader: a meta record that does not decode.
 var ErrHeader = errors.New("keys: malformed header")
@@ -80,6 +85,9 @@ var ErrHeader = errors.New("keys: malformed header")
 func (h *Header) Len() int {
 	n := minHeader
 	if h.ExpireAt != 0 {
+		n += expireLen
+	}
+	if h.FieldExpireAt != 0 {
 		n += expireLen
 	}
 	if h.ID != 0 {
@@ -108,6 +116,9 @@ func (h *Header) Append(dst []byte) []byte {
 	if h.ExpireAt != 0 {
 		flags |= flagExpiry
 	}
+	if h.FieldExpireAt != 0 {
+		flags |= flagFieldExpiry
+	}
 	if h.ID != 0 {
 		flags |= flagID
 	}
@@ -115,6 +126,9 @@ func (h *Header) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, h.Modified)
 	if h.ExpireAt != 0 {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(h.ExpireAt))
+	}
+	if h.FieldExpireAt != 0 {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(h.FieldExpireAt))
 	}
 	if h.ID != 0 {
 		dst = binary.AppendUvarint(dst, h.ID)
@@ -142,12 +156,15 @@ func (h *Header) Decode(rec []byte) (value []byte, err error) {
 	flags := rec[0] & 0xF
 	rec = rec[minHeader:]
 	if flags&flagExpiry != 0 {
-		if len(rec) < expireLen {
-			return nil, ErrHeader
+		if h.ExpireAt, rec, err = takeTime(rec); err != nil {
+			return nil, err
 		}
-		h.ExpireAt = int64(binary.BigEndian.Uint64(rec))
-		rec = rec[expireLen:]
-		if h.ExpireAt <= 0 {
+	}
+	if flags&flagFieldExpiry != 0 {
+		if h.FieldExpireAt, rec, err = takeTime(rec); err != nil {
+			return nil, err
+		}
+		if h.Type != TypeHash {
 			return nil, ErrHeader
 		}
 	}
@@ -160,6 +177,16 @@ func (h *Header) Decode(rec []byte) (value []byte, err error) {
 		return nil, ErrHeader
 	}
 	return rec, nil
+}
+
+func takeTime(rec []byte) (at int64, rest []byte, err error) {
+	if len(rec) < expireLen {
+		return 0, nil, ErrHeader
+	}
+	if at = int64(binary.BigEndian.Uint64(rec)); at <= 0 {
+		return 0, nil, ErrHeader
+	}
+	return at, rec[expireLen:], nil
 }
 
 func (h *Header) decodeID(rec []byte) ([]byte, error) {

@@ -48,7 +48,7 @@ type ExpiryKind byte
 const (
 	// ExpireKey: the key itself expires.
 	ExpireKey ExpiryKind = 0
-	// ExpireField: the earliest expiry of the hash's fields. It names the key, not the
+	// ExpireField: the hash's Header.FieldExpireAt. It names the key, not the
 	// field, so that RENAME rewrites one entry.
 	ExpireField ExpiryKind = 1
 )

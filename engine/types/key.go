@@ -125,8 +125,11 @@ func copySubs(t *engine.Txn, fromSlot uint16, fromID uint64, toSlot uint16, toID
 
 // ObjectEncoding is what OBJECT ENCODING calls the representation of a record.
 func ObjectEncoding(rec engine.Record) string {
-	if rec.Type == keys.TypeString {
+	switch rec.Type {
+	case keys.TypeString:
 		return StringEncoding(rec)
+	case keys.TypeHash:
+		return HashEncoding(rec)
 	}
 	return "unknown"
 }

@@ -48,8 +48,8 @@ const (
 	maxFloatText     = 5*1024 - 1
 )
 
-// parseLongDouble reads what C's strtold accepts in full; a NaN, and what is out of range, is no number.
-func parseLongDouble(b []byte) (*big.Float, bool) {
+// ParseLongDouble reads what C's strtold accepts in full; a NaN, and what is out of range, is no number.
+func ParseLongDouble(b []byte) (*big.Float, bool) {
 	if len(b) == 0 || len(b) > maxFloatText || bytes.IndexByte(b, '_') >= 0 {
 		return nil, false
 	}

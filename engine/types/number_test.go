@@ -35,12 +35,12 @@ func FuzzLongDouble(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		n, ok := parseLongDouble([]byte(s))
+		n, ok := ParseLongDouble([]byte(s))
 		if !ok || n.IsInf() {
 			return
 		}
 		text := formatLongDouble(n)
-		if _, ok := parseLongDouble(text); !ok && len(text) <= maxFloatText {
+		if _, ok := ParseLongDouble(text); !ok && len(text) <= maxFloatText {
 			t.Fatalf("%q became %q", s, text)
 		}
 	})

@@ -243,11 +243,11 @@ func IncrByFloat(t *engine.Txn, k engine.Key, text []byte) ([]byte, error) {
 	if s.found {
 		old = s.rec.Value // empty, so no float, for a chunked string
 	}
-	a, ok := parseLongDouble(old)
+	a, ok := ParseLongDouble(old)
 	if !ok {
 		return nil, ErrNotFloat
 	}
-	b, ok := parseLongDouble(text)
+	b, ok := ParseLongDouble(text)
 	if !ok {
 		return nil, ErrNotFloat
 	}

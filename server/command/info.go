@@ -135,6 +135,7 @@ func infoStats(n *Node, w *infoWriter) {
 	w.field("rejected_connections", s.RejectedConnections.Load())
 	infoSyncs(n, w)
 	w.field("expired_keys", w.store.ExpiredKeys)
+	w.field("expired_subkeys", w.store.ExpiredFields)
 	w.ratio("expired_stale_perc", 0)
 	w.zero("expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds", "evicted_keys", "evicted_clients",
 		"total_eviction_exceeded_time", "current_eviction_exceeded_time")

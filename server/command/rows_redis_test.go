@@ -12,6 +12,9 @@ import (
 // ownDocs are the groups whose arguments are described in Redis 7.2's words, which 7.0 does not have yet.
 var ownDocs = []string{"connection", "server", "cluster", "transactions"}
 
+// laterDocs are commands whose arguments are described as in a release after 7.2.
+var laterDocs = []string{"hscan"}
+
 // TestRowsAreRedis compares what COMMAND INFO and COMMAND DOCS say of every command with the real ones. Summaries
 // and complexities are our own; what Redis 7.0 does not know is left out.
 func TestRowsAreRedis(t *testing.T) {
@@ -30,7 +33,7 @@ func TestRowsAreRedis(t *testing.T) {
 		}
 		compare := func(cmd *Command) {
 			for _, what := range []string{"INFO", "DOCS"} {
-				if what == "DOCS" && slices.Contains(ownDocs, cmd.Group) {
+				if what == "DOCS" && (slices.Contains(ownDocs, cmd.Group) || slices.Contains(laterDocs, cmd.Name)) {
 					continue
 				}
 				want, err := theirs.Must("COMMAND", what, cmd.Name)

@@ -53,6 +53,7 @@ type story struct {
 func newStory(t testing.TB) *story {
 	h := &story{clock: time.UnixMilli(1e12)}
 	h.testClient = connect(t, startNodeAt(t, func() time.Time { return h.clock }))
+	h.n.Store.SetActiveExpire(false) // its time would be the test's
 	return h
 }
 
@@ -121,7 +122,11 @@ func (h *story) describe(out *strings.Builder, k engine.Key) {
 	fmt.Fprintf(out, "%q: %s", k.Name, types.TypeName(rec.Type))
 	switch rec.Encoding {
 	case keys.EncodingSpread:
-		fmt.Fprintf(out, ", %d bytes in chunks", rec.Count)
+		if rec.Type == keys.TypeString {
+			fmt.Fprintf(out, ", %d bytes in chunks", rec.Count)
+		} else {
+			fmt.Fprintf(out, ", %d elements in %d bytes, %s", rec.Count, rec.Bytes, short(rec.Value))
+		}
 	case keys.EncodingRaw:
 		fmt.Fprintf(out, ", raw %s", short(rec.Value))
 	case keys.EncodingText:
@@ -131,6 +136,9 @@ func (h *story) describe(out *strings.Builder, k engine.Key) {
 	}
 	if rec.ExpireAt != 0 {
 		fmt.Fprintf(out, ", expires at %d", rec.ExpireAt)
+	}
+	if rec.FieldExpireAt != 0 {
+		fmt.Fprintf(out, ", a field expires at %d", rec.FieldExpireAt)
 	}
 	out.WriteByte('\n')
 	if rec.Encoding != keys.EncodingSpread {

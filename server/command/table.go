@@ -21,6 +21,7 @@ func init() {
 	assemble(
 		stringCommands,
 		bitmapCommands,
+		hashCommands,
 		genericCommands,
 		commandCommands,
 		connectionCommands,

@@ -51,11 +51,13 @@ func TestCommandTable(t *testing.T) {
 	}
 }
 
-// changedIn72 are the commands that Redis 7.2 has and 7.0 has not, and those that it describes otherwise.
-var changedIn72 = []string{"client|setinfo", "client|no-touch", "cluster|myshardid", "client|list", "client|kill", "waitaof"}
+// changedIn72 are the commands that Redis 7.2 has and 7.0 has not, and those that it, or a later release, describes otherwise.
+var changedIn72 = []string{"client|setinfo", "client|no-touch", "cluster|myshardid", "client|list", "client|kill", "waitaof",
+	"hscan"}
 
-// unknownToRedis are Cairn's own commands, and those that Valkey has.
-var unknownToRedis = []string{"cairn.sync", "cluster|recover", "cluster|migrateslots", "cluster|getslotmigrations", "cluster|cancelslotmigrations", "cluster|slot-stats"}
+// unknownToRedis are Cairn's own commands, and those of Valkey and of later releases.
+var unknownToRedis = []string{"cairn.sync", "cluster|recover", "cluster|migrateslots", "cluster|getslotmigrations", "cluster|cancelslotmigrations", "cluster|slot-stats",
+	"hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist", "hgetex", "hsetex", "hgetdel"}
 
 func ask(t *testing.T, n *testnode.Node, args []string) wire.Value {
 	t.Helper()

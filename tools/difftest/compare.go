@@ -27,6 +27,12 @@ var rules = map[string]rule{
 	"command|list": sameShape,
 	"scan":         sameScan,
 
+	"hgetall":    sameEntries(2),
+	"hkeys":      sameMembers,
+	"hvals":      sameMembers,
+	"hscan":      sameCollectionScan(2),
+	"hrandfield": sameLength, // the state check looks at what it returns
+
 	"randomkey":       sameShape, // the state check looks at what it returns
 	"time":            sameShape,
 	"lastsave":        sameShape,
@@ -78,6 +84,48 @@ func sameShape(_ []string, redis, cairn wire.Value) bool {
 
 func sameMembers(_ []string, redis, cairn wire.Value) bool {
 	return redis.Sorted().Equal(cairn.Sorted())
+}
+
+// sameEntries compares entries of n elements each, in any order. A map of RESP3 has its pairs in a row, too.
+func sameEntries(n int) rule {
+	return func(_ []string, redis, cairn wire.Value) bool {
+		return entries(redis, n).Sorted().Equal(entries(cairn, n).Sorted())
+	}
+}
+
+// entries puts n elements at a time into arrays.
+func entries(v wire.Value, n int) wire.Value {
+	grouped := wire.Value{Kind: '*'}
+	for chunk := range slices.Chunk(v.Elems, n) {
+		grouped.Elems = append(grouped.Elems, wire.Value{Kind: '*', Elems: chunk})
+	}
+	return grouped
+}
+
+// sameCollectionScan is sameScan for HSCAN, SSCAN and ZSCAN, whose entries are n elements each.
+func sameCollectionScan(n int) rule {
+	return func(args []string, redis, cairn wire.Value) bool {
+		if len(redis.Elems) != 2 || len(cairn.Elems) != 2 || redis.Elems[1].Kind != cairn.Elems[1].Kind {
+			return false
+		}
+		if args[2] != "0" || redis.Elems[0].Text != "0" || cairn.Elems[0].Text != "0" {
+			return redis.Elems[0].Kind == cairn.Elems[0].Kind
+		}
+		return sameEntries(n)(args, redis.Elems[1], cairn.Elems[1])
+	}
+}
+
+// sameLength is for what is chosen at random: as many, in the same form.
+func sameLength(_ []string, redis, cairn wire.Value) bool {
+	if redis.Kind != cairn.Kind || redis.Null != cairn.Null || len(redis.Elems) != len(cairn.Elems) {
+		return false
+	}
+	for i := range redis.Elems {
+		if !sameLength(nil, redis.Elems[i], cairn.Elems[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // samePairs compares names and values in any order; what "*" returns depends on which directives there are.

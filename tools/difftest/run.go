@@ -91,7 +91,7 @@ func (c *comparison) prepare() error {
 		if err := s.dialAll(); err != nil {
 			return err
 		}
-		for _, args := range [][]string{{"FLUSHALL"}, {"CONFIG", "RESETSTAT"}} {
+		for _, args := range [][]string{{"FLUSHALL"}, {"CONFIG", "RESETSTAT"}, defaultPacking} {
 			if _, err := s.conns[0].Must(args...); err != nil {
 				return err
 			}
@@ -99,6 +99,9 @@ func (c *comparison) prepare() error {
 	}
 	return nil
 }
+
+// defaultPacking undoes what cases change.
+var defaultPacking = []string{"CONFIG", "SET", "hash-max-listpack-entries", "512", "hash-max-listpack-value", "64"}
 
 // runCase prepares, runs the steps and compares the state at the end.
 func (c *comparison) runCase(steps []step) (*difference, error) {
@@ -420,6 +423,9 @@ func (c *comparison) compareState(index int) (*difference, error) {
 		if d, err := c.run(keySteps(keys.Strings()), index); d != nil || err != nil {
 			return d, err
 		}
+		if d, err := c.checkRandomFields(keys.Strings(), index); d != nil || err != nil {
+			return d, err
+		}
 		if d, err := c.checkRandomKey(keys.Strings(), index); d != nil || err != nil {
 			return d, err
 		}
@@ -432,7 +438,8 @@ func command(args ...string) step { return step{args: args} }
 func keySteps(keys []string) []step {
 	var steps []step
 	for _, k := range keys {
-		steps = append(steps, command("TYPE", k), command("GET", k), command("PEXPIRETIME", k), command("OBJECT", "ENCODING", k))
+		steps = append(steps, command("TYPE", k), command("GET", k), command("PEXPIRETIME", k), command("OBJECT", "ENCODING", k),
+			command("HGETALL", k), command("HLEN", k))
 	}
 	return steps
 }
@@ -446,6 +453,36 @@ func (c *comparison) checkRandomKey(keys []string, index int) (*difference, erro
 		}
 		if v.Null != (len(keys) == 0) || !v.Null && !slices.Contains(keys, v.Text) {
 			return &difference{index, command("RANDOMKEY"), fmt.Sprintf("one of %q", keys), v.String()}, nil
+		}
+	}
+	return nil, nil
+}
+
+// checkRandomFields: whatever HRANDFIELD returns is a field with its value, and a positive count gives none of them twice.
+func (c *comparison) checkRandomFields(keys []string, index int) (*difference, error) {
+	for _, k := range keys {
+		all, err := c.cairn.conns[0].Do("HGETALL", k)
+		if err != nil || all.IsError() {
+			if err != nil {
+				return nil, err
+			}
+			continue // of another type
+		}
+		fields := pairs(all)
+		for _, count := range []string{"3", "-3"} {
+			v, err := c.cairn.conns[0].Must("HRANDFIELD", k, count, "WITHVALUES")
+			if err != nil {
+				return nil, err
+			}
+			got := pairs(v)
+			for f, value := range got {
+				if !fields[f].Equal(value) {
+					return &difference{index, command("HRANDFIELD", k, count), fmt.Sprintf("of %v", all), v.String()}, nil
+				}
+			}
+			if count == "3" && len(got) != min(3, len(fields)) {
+				return &difference{index, command("HRANDFIELD", k, count), fmt.Sprintf("of %v", all), v.String()}, nil
+			}
 		}
 	}
 	return nil, nil
