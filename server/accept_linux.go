@@ -90,7 +90,7 @@ func (l *loop) admit(ln *listener, fd int, sa unix.Sockaddr) {
 	}
 	c.FD = fd
 	target := l.driver.pick()
-	c.loop = target
+	c.loop, c.home, c.Conn = target, target, c
 	c.Kill = func() {
 		if c.killed.CompareAndSwap(false, true) {
 			c.taken.kill()

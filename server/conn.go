@@ -30,7 +30,7 @@ const (
 )
 
 // conn is a client: its session, the requests that it has sent and the replies that wait. It has one
-// owner at a time: the loop, a worker or its goroutine. Only killed may be touched by others.
+// owner at a time: the loop, a worker, its goroutine, or who serves it (see command.Waiters). Only killed may be touched by others.
 type conn struct {
 	command.Session
 	reader resp.Reader
@@ -52,7 +52,9 @@ type conn struct {
 	softSince time.Time // since when the soft output limit is exceeded
 	counted   int64     // what Server.outgoing counts for this connection
 
-	nc    net.Conn // of the portable driver
+	home  home
+	nc    net.Conn     // of the portable driver
+	woken chan verdict // likewise: how a wait for keys ended
 	taken takenConn
 	epollConn
 }
@@ -113,6 +115,13 @@ func (s *Server) mayReply(c *conn) bool {
 		return false
 	}
 	return true
+}
+
+// ran ends what lasts until the next command has been run.
+func (c *conn) ran(cmd *command.Command) {
+	if cmd.Name != "asking" {
+		c.endAsking()
+	}
 }
 
 // endAsking ends what ASKING began, after the next command or the transaction that it began.

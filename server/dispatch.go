@@ -24,6 +24,9 @@ func (x *executor) dispatch(c *conn, args [][]byte) verdict {
 	if c.Awaiting() != nil {
 		return x.awaited(c, cmd, args)
 	}
+	if c.Waits() && x.unblocked(c, cmd, args) {
+		return ran
+	}
 	switch {
 	case !cmd.ArityOK(len(args)):
 		return x.reject(c, cmd, "ERR wrong number of arguments for '"+cmd.Name+"' command")
@@ -79,6 +82,7 @@ func (x *executor) refusal(cmd *command.Command) string {
 // unlocked runs a command without locks, which may begin to wait, or take the connection over.
 func (x *executor) unlocked(c *conn, cmd *command.Command, args [][]byte) verdict {
 	x.call(c, cmd, args, nil)
+	c.ran(cmd)
 	switch {
 	case c.Awaiting() != nil:
 		c.wait = c.Awaiting()
@@ -100,6 +104,16 @@ func (x *executor) awaited(c *conn, cmd *command.Command, args [][]byte) verdict
 	x.ctx = command.Ctx{Session: &c.Session, Node: x.node, Cmd: cmd, Args: args}
 	x.node.Finish(&x.ctx)
 	return ran
+}
+
+// unblocked answers a request that has waited for keys and does so no longer.
+func (x *executor) unblocked(c *conn, cmd *command.Command, args [][]byte) bool {
+	x.ctx = command.Ctx{Session: &c.Session, Node: x.node, Cmd: cmd, Args: args}
+	if !x.node.Unblocked(&x.ctx) {
+		return false
+	}
+	c.endAsking()
+	return true
 }
 
 // ownLocks runs MIGRATE, which locks and commits by itself. The group is empty: see Slow.
@@ -125,6 +139,10 @@ func (x *executor) ownLocks(c *conn, cmd *command.Command, args [][]byte) verdic
 	defer x.node.Migrations.Leave()
 	x.join(c)
 	x.call(c, cmd, args, x.txn)
+	c.ran(cmd)
+	if x.node.Waiters.Any() {
+		x.noteWritten(&n)
+	}
 	c.barrier = max(c.barrier, x.txn.Barrier())
 	return ran
 }
@@ -223,7 +241,16 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 		}
 	}
 	x.touch(c, n)
-	x.account(n, x.call(c, cmd, args, x.txn))
+	x.look(c)
+	took := x.call(c, cmd, args, x.txn)
+	if c.FoundNothing() {
+		return blocked
+	}
+	c.ran(cmd)
+	x.account(n, took)
+	if n.write && (cmd.Flags&command.Quiet == 0 || c.Waits()) && x.node.Waiters.Any() {
+		x.noteWritten(n)
+	}
 	return ran
 }
 

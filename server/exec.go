@@ -26,6 +26,8 @@ const (
 	paused
 	// held: the next request waits until conn.wait is closed, since a key of it is on its way to another node.
 	held
+	// blocked: the request waits for its keys, see command.Waiters.
+	blocked
 	// full: the group or the rendered replies are large, or a slow command is next; they have to be settled and sent first.
 	full
 	// taken: the connection is taken over by what its session says, once the replies are sent.
@@ -39,7 +41,9 @@ const (
 )
 
 // again says that the request has not run and has to be tried again later.
-func (v verdict) again() bool { return v == wouldBlock || v == paused || v == held || v == full }
+func (v verdict) again() bool {
+	return v == wouldBlock || v == paused || v == held || v == blocked || v == full
+}
 
 // A group is committed when it holds this much. No connection runs more in a row on a loop, so that none holds up the others.
 const (
@@ -74,6 +78,10 @@ type executor struct {
 	stable   engine.Offset           // the store's, as last seen
 	written  [keys.Slots / 64]uint64 // slots that the group may have written
 	wrote    []uint16                // the same, to clear
+
+	toServe []*command.WaitQueue // of keys that the present request has written
+	waking  bool                 // serveWaiters is at work
+	guests  []guest              // whose requests have run as part of the group
 }
 
 func (s *Server) newExecutor(blocking bool) *executor {
@@ -110,7 +118,7 @@ func (x *executor) meet(c *conn) {
 	c.store, c.barrier = x.store, 0
 }
 
-// run runs the complete requests that the reader holds. After wouldBlock, paused, held and full those not run are still in it.
+// run runs the complete requests that the reader holds. After wouldBlock, paused, held, blocked and full those not run are still in it.
 func (x *executor) run(c *conn) verdict {
 	x.meet(c)
 	x.txn.ResetBarrier()
@@ -184,6 +192,12 @@ func (x *executor) one(c *conn, args [][]byte) (v verdict) {
 	if len(c.Out.Buf) > start {
 		c.replied()
 	}
+	if c.Waits() {
+		x.node.EndWait(&c.Session)
+	}
+	if len(x.toServe) > 0 && !x.waking {
+		x.serveWaiters()
+	}
 	return v
 }
 
@@ -205,11 +219,7 @@ func (x *executor) guarded(c *conn, args [][]byte) (v verdict) {
 // call runs the handler under the locks that the transaction holds, and returns how long it took.
 func (x *executor) call(c *conn, cmd *command.Command, args [][]byte, txn *engine.Txn) (took time.Duration) {
 	x.ctx = command.Ctx{Session: &c.Session, Node: x.node, Cmd: cmd, Args: args, Txn: txn}
-	took = x.node.Call(&x.ctx)
-	if cmd.Name != "asking" {
-		c.endAsking()
-	}
-	return took
+	return x.node.Call(&x.ctx)
 }
 
 // account counts the time of a command for its slot: a cluster's command has one, or none.
@@ -298,6 +308,7 @@ func (x *executor) settle() {
 		c.committed()
 	}
 	x.reset()
+	x.sendHome()
 }
 
 // mayStand is the error reply for writes that are committed and whose way into the log has failed.
@@ -319,6 +330,8 @@ func (x *executor) abandon() {
 	}
 	x.txn = x.store.NewTxn()
 	x.reset()
+	x.toServe = x.toServe[:0]
+	x.sendHome()
 }
 
 // reset empties the bookkeeping of the group.

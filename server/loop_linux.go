@@ -79,7 +79,8 @@ type messageKind uint8
 const (
 	adopted  messageKind = iota // accepted by another loop
 	returned                    // by its worker, with the verdict
-	released                    // what it waited for after the verdict held has ended
+	released                    // what it waited for after the verdict held has ended, or it has to look at its keys again
+	served                      // its request was run by somebody else
 	kill                        // CLIENT KILL
 )
 
@@ -87,10 +88,11 @@ const (
 type phase uint8
 
 const (
-	serving phase = iota // the loop, which may read it
-	working              // a worker
-	waiting              // the loop; its replies wait for the log
-	pausing              // the loop; its next request waits for the end of CLIENT PAUSE, or of what holds it
+	serving  phase = iota // the loop, which may read it
+	working               // a worker
+	waiting               // the loop; its replies wait for the log
+	pausing               // the loop; its next request waits for the end of CLIENT PAUSE, or of what holds it
+	blocking              // who serves it; its next request waits for keys
 )
 
 // epollConn is what a loop keeps of a connection.
@@ -261,6 +263,9 @@ func (l *loop) event(ev *unix.EpollEvent) {
 		return
 	case c.dirty: // has run in this wake, see gather
 		return
+	case c.phase == blocking:
+		l.blockedEvent(c, ev.Events)
+		return
 	case c.phase != serving && broken:
 		l.close(c)
 		return
@@ -270,7 +275,11 @@ func (l *loop) event(ev *unix.EpollEvent) {
 	case ev.Events&unix.EPOLLOUT != 0:
 		l.send(c)
 	}
-	if c.gone || ev.Events&(unix.EPOLLIN|unix.EPOLLERR|unix.EPOLLHUP) == 0 {
+	if c.gone {
+		return
+	}
+	if ev.Events&(unix.EPOLLIN|unix.EPOLLERR|unix.EPOLLHUP) == 0 {
+		l.arm(c, c.events)
 		return
 	}
 	switch {
@@ -303,8 +312,11 @@ func (l *loop) at(fd int) *conn {
 	return nil
 }
 
-// arm sets what a connection is registered for.
+// arm sets what a connection is registered for. The end of what the peer sends is asked for by itself only while nothing is read.
 func (l *loop) arm(c *conn, events uint32) {
+	if c.phase != blocking {
+		events &^= unix.EPOLLRDHUP
+	}
 	if c.events == events || c.gone {
 		return
 	}
@@ -455,6 +467,8 @@ func (l *loop) proceed(c *conn) {
 		c.phase = pausing
 		c.Blocked.Store(true)
 		l.watchHold(c)
+	case blocked:
+		l.block(c)
 	}
 }
 
@@ -579,9 +593,16 @@ func (l *loop) receive() {
 			m.c.publishBuffers()
 			l.returned(m.c)
 		case released:
-			l.resume(m.c)
+			l.goOn(m.c)
+		case served:
+			l.x.meet(m.c)
+			l.comeBack(m.c, m.v)
 		case kill:
-			if !m.c.gone && m.c.phase != working {
+			switch {
+			case m.c.gone || m.c.phase == working:
+			case m.c.phase == blocking:
+				l.closeBlocked(m.c)
+			default:
 				l.close(m.c)
 			}
 		}
@@ -649,12 +670,12 @@ func (l *loop) resumePaused() {
 	list := l.paused
 	l.paused = nil
 	for _, c := range list {
-		l.resume(c)
+		l.goOn(c)
 	}
 }
 
-// resume tries the request that was held back again.
-func (l *loop) resume(c *conn) {
+// goOn tries the request that was held back again.
+func (l *loop) goOn(c *conn) {
 	c.Blocked.Store(false)
 	if !c.gone {
 		c.phase = serving
@@ -739,6 +760,7 @@ func (l *loop) cron() {
 	l.expireAcks()
 	if l == l.driver.loops[0] {
 		l.srv.node.Stats.Sample(l.now)
+		l.srv.node.SweepBlocked()
 	}
 	for _, c := range l.conns {
 		if c == nil || c.phase != serving {
@@ -773,6 +795,8 @@ func (l *loop) drainStep() {
 	for _, c := range l.conns {
 		switch {
 		case c == nil || c.phase == working || c.queued && !force:
+		case c.phase == blocking:
+			l.closeBlocked(c)
 		case force || c.phase == pausing || c.phase == serving && c.pending() == 0:
 			l.close(c)
 		case !c.more:

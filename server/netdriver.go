@@ -61,6 +61,7 @@ func (d *netDriver) sample(stop <-chan struct{}) {
 			return
 		case now := <-ticker.C:
 			d.srv.node.Stats.Sample(now)
+			d.sweepBlocked()
 		}
 	}
 }
@@ -85,8 +86,8 @@ func (d *netDriver) accept(l net.Listener) {
 }
 
 func (d *netDriver) admit(nc net.Conn) {
-	c := &conn{nc: nc}
-	c.FD = -1
+	c := &conn{nc: nc, home: d}
+	c.FD, c.Conn = -1, c
 	c.Kill = func() {
 		c.killed.Store(true)
 		_ = nc.Close()
@@ -158,10 +159,8 @@ func (d *netDriver) setReadDeadline(c *conn) bool {
 // process runs what the reader holds and sends the replies; false when the connection ends.
 func (d *netDriver) process(c *conn) bool {
 	c.setLimits(d.srv.node)
+	v := d.run(c)
 	for {
-		x := d.executors.Get().(*executor)
-		v := x.runStable(d.srv.node.Context(), c)
-		d.executors.Put(x)
 		if v == cut || !d.srv.mayReply(c) {
 			return false
 		}
@@ -190,8 +189,20 @@ func (d *netDriver) process(c *conn) bool {
 			if d.draining.Load() {
 				return false
 			}
+		case blocked:
+			if v = d.block(c); v != blocked {
+				continue
+			}
 		}
+		v = d.run(c)
 	}
+}
+
+// run runs what the reader holds.
+func (d *netDriver) run(c *conn) verdict {
+	x := d.executors.Get().(*executor)
+	defer d.executors.Put(x)
+	return x.runStable(d.srv.node.Context(), c)
 }
 
 // send writes all replies. A peer that does not read them stops its own requests; the output limits bound for how long.

@@ -80,6 +80,23 @@ func ParseLongDouble(b []byte) (*big.Float, bool) {
 	return f, true
 }
 
+// ParseSeconds reads a time-out in seconds, which may have a fraction, as milliseconds, rounded up. inRange is false for one that is too long.
+func ParseSeconds(b []byte) (ms int64, ok, inRange bool) {
+	f, ok := ParseLongDouble(b)
+	if !ok {
+		return 0, false, false
+	}
+	f.Mul(f, big.NewFloat(1000))
+	if f.Cmp(new(big.Float).SetInt64(math.MaxInt64)) > 0 {
+		return 0, true, false
+	}
+	ms, rounded := f.Int64()
+	if rounded == big.Below {
+		ms++
+	}
+	return ms, true, true
+}
+
 // mantissa is the part of a number before its exponent.
 func mantissa(s string) string {
 	if digits, ok := strings.CutPrefix(s, "0x"); ok {

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"net"
+	"sync/atomic"
 )
 
 // errand is what a connection waits for: see Await.
@@ -10,6 +11,7 @@ type errand struct {
 	done   chan struct{}
 	cancel context.CancelFunc
 	reply  func(*Ctx)
+	ended  atomic.Pointer[string] // by CLIENT UNBLOCK: the error, or nothing
 }
 
 // Await has the connection wait for work, which runs in a goroutine of its own and holds nothing up; then reply answers. The
@@ -28,6 +30,20 @@ func (c *Ctx) Await(work func(context.Context), reply func(*Ctx)) {
 	}()
 }
 
+// AwaitTimed is Await for work that has a time-out: CLIENT UNBLOCK ends it, too.
+func (c *Ctx) AwaitTimed(work func(context.Context), reply func(*Ctx)) {
+	c.Await(work, reply)
+	e := c.errand
+	unblock := func(text string) bool {
+		if !e.ended.CompareAndSwap(nil, &text) {
+			return false
+		}
+		e.cancel()
+		return true
+	}
+	c.unblock.Store(&unblock)
+}
+
 // Awaiting is closed when the connection's request can be answered; nil if it waits for nothing.
 func (s *Session) Awaiting() <-chan struct{} {
 	if s.errand == nil {
@@ -40,7 +56,12 @@ func (s *Session) Awaiting() <-chan struct{} {
 func (n *Node) Finish(c *Ctx) {
 	e := c.errand
 	c.errand = nil
+	c.unblock.Store(nil)
 	e.cancel()
+	if text := e.ended.Load(); text != nil && *text != "" {
+		c.Out.Error(*text)
+		return
+	}
 	e.reply(c)
 }
 

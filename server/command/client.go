@@ -25,7 +25,7 @@ var clientTypes = []Arg{
 
 func onOff(name string) Arg { return oneOf(name, tok("on", "ON"), tok("off", "OFF")) }
 
-// clientCommands is CLIENT. TRACKING and its relatives, and UNBLOCK, have no row: their commands are refused as unknown.
+// clientCommands is CLIENT. TRACKING and its relatives have no row: their commands are refused as unknown.
 var clientCommands = []*Command{{
 	Name: "client", Arity: -2, Flags: Unlocked | Sentinel, Group: "connection", Since: "2.4.0", Complexity: "Depends on subcommand.",
 	Summary: "Holds the commands about client connections.",
@@ -59,6 +59,9 @@ var clientCommands = []*Command{{
 		client("setinfo", 4, "7.2.0", clientFlags, clientSetInfo, "Tells the server about the client library.",
 			oneOf("attr", arg("libname", "string").tok("LIB-NAME"), arg("libver", "string").tok("LIB-VER"))),
 		client("setname", 3, "2.6.9", clientFlags, clientSetName, "Names the connection.", arg("connection-name", "string")),
+		client("unblock", -3, "5.0.0", clientAdminFlags, clientUnblock, "Ends the wait of a connection.",
+			arg("client-id", "integer"), oneOf("unblock-type", tok("timeout", "TIMEOUT"), tok("error", "ERROR")).opt()).
+			complexity("O(log N) where N is the number of client connections"),
 		client("unpause", 2, "6.2.0", clientAdminFlags, clientUnpause, "Ends CLIENT PAUSE.").
 			complexity("O(N) Where N is the number of paused clients"),
 		client("help", 2, "5.0.0", Loading|Stale|Unlocked, clientHelp, "Describes the subcommands."),
@@ -96,6 +99,7 @@ func clientHelp(c *Ctx) {
 		"LIST [options ...]", "    Return information about client connections. Options:",
 		"    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)", "      Return clients of specified type.",
 		"    * ID <client-id> [<client-id> ...]", "      Return the clients with these IDs.",
+		"UNBLOCK <clientid> [TIMEOUT|ERROR]", "    End the wait of the specified client.",
 		"UNPAUSE", "    Stop the current client pause, resuming traffic.",
 		"PAUSE <timeout> [WRITE|ALL]", "    Suspend all, or just write, clients for <timeout> milliseconds.",
 		"REPLY (ON|OFF|SKIP)", "    Control the replies sent to the current connection.",
@@ -242,6 +246,35 @@ func clientUnpause(c *Ctx) {
 	c.Node.Clients.Unpause()
 	c.Node.Store.PauseExpire(time.Time{})
 	c.Out.OK()
+}
+
+// clientUnblock ends the wait of a connection whose command has a time-out.
+func clientUnblock(c *Ctx) {
+	if len(c.Args) > 4 {
+		c.subcommandSyntax("CLIENT")
+		return
+	}
+	text := ""
+	if len(c.Args) == 4 {
+		switch {
+		case c.is(3, "error"):
+			text = resp.ErrUnblocked
+		case !c.is(3, "timeout"):
+			c.Out.Error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+			return
+		}
+	}
+	id, ok := c.int(2)
+	if !ok {
+		return
+	}
+	s, found := c.Node.Clients.Get(uint64(id))
+	if !found {
+		c.Out.Int(0)
+		return
+	}
+	unblock := s.unblock.Load()
+	c.bool01(unblock != nil && (*unblock)(text))
 }
 
 // clientType returns the name of the class that TYPE word means, "" for none.

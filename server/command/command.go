@@ -39,6 +39,8 @@ const (
 	Unlocked
 	// Settled runs when everything before it is committed.
 	Settled
+	// Quiet makes no key ready that others wait for, although it writes.
+	Quiet
 	// OwnLocks is given an idle transaction, takes its locks and commits by itself (MIGRATE). It is Slow.
 	OwnLocks
 )
@@ -100,6 +102,8 @@ type Ctx struct {
 	Cmd  *Command
 	Args [][]byte // Args[0] is the name as sent
 	Txn  *engine.Txn
+
+	nested bool // inside EXEC, where nothing waits
 }
 
 // InExec says whether an Unlocked command runs inside EXEC.

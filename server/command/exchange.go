@@ -68,7 +68,13 @@ func (n *Node) exchange(_ context.Context, swap func(dir string, o engine.Option
 // adopt prepares a store for the node's use.
 func (n *Node) adopt(store *engine.Store) {
 	n.Watches.replaced(store.DB)
-	store.OnModify(n.Watches.modified)
+	n.Waiters.wakeAll()
+	store.OnModify(func(db uint8, name []byte) {
+		n.Watches.modified(db, name)
+		if n.Waiters.Any() && store.Following() { // a primary's writers serve by themselves
+			n.Waiters.applied(name)
+		}
+	})
 	if n.OnStore != nil {
 		n.OnStore(store)
 	}

@@ -30,6 +30,8 @@ type Node struct {
 	Latency *Latency
 	Watches *Watches
 	Saves   *Saves
+	// Waiters is who waits for keys.
+	Waiters *Waiters
 	// Migrations is what MIGRATE commands share, and the keys that they hold back.
 	Migrations *Migrations
 	// Moves gives and takes slots; nil when cluster-enabled is no.
@@ -70,6 +72,7 @@ func NewNode(store *engine.Store, conf *config.Config, cl *cluster.Cluster, runI
 		Slowlog:    &Slowlog{},
 		Latency:    &Latency{},
 		Watches:    &Watches{},
+		Waiters:    &Waiters{},
 		Migrations: newMigrations(conf.WorkerThreads()),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -135,6 +138,10 @@ func (n *Node) Disconnect(s *Session) {
 		s.errand.cancel()
 		s.errand = nil
 	}
+	if s.waiter != nil {
+		n.Waiters.remove(s)
+	}
+	s.unblock.Store(nil)
 	s.discard(n)
 	n.Clients.Remove(s)
 }
@@ -165,6 +172,9 @@ func (n *Node) run(c *Ctx) (took time.Duration) {
 		c.Cmd.Run(c)
 	}
 	took = time.Since(n.Started) - start
+	if c.waits { // it is counted when it is answered
+		return took
+	}
 	failed := reply < len(c.Out.Buf) && c.Out.Buf[reply] == '-'
 	if failed {
 		if c.Txn != nil {

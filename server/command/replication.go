@@ -71,10 +71,16 @@ func (r *Replication) settings() replication.Settings {
 // ReplicaOf makes the node a replica of the one at host and port. It returns when the store takes no more writes; the rest goes on
 // by itself.
 func (r *Replication) ReplicaOf(host string, port int) error {
+	followed := r.node.CurrentStore().Following()
 	if err := r.Manager.ReplicaOf(host, port); err != nil {
 		return err
 	}
 	r.node.Logger.Log(context.Background(), config.LevelNotice, "this node is a replica now", "primary", net.JoinHostPort(host, strconv.Itoa(port)))
+	if r.node.Cluster != nil { // its clients are sent to the new primary
+		r.node.Waiters.wakeAll()
+	} else if !followed {
+		r.node.Waiters.finishAll(waitEnd{text: resp.ErrRoleChanged, close: true})
+	}
 	return nil
 }
 

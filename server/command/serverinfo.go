@@ -103,7 +103,10 @@ func infoClients(n *Node, w *infoWriter) {
 	w.field("client_recent_max_input_buffer", u.maxIn)
 	w.field("client_recent_max_output_buffer", u.maxOut)
 	w.field("blocked_clients", u.blocked)
-	w.zero("tracking_clients", "clients_in_timeout_table", "total_blocking_keys", "total_blocking_keys_on_nokey")
+	w.zero("tracking_clients", "clients_in_timeout_table")
+	keys, onGone := n.Waiters.blockedKeys()
+	w.field("total_blocking_keys", keys)
+	w.field("total_blocking_keys_on_nokey", onGone)
 }
 
 func infoMemory(n *Node, w *infoWriter) {

@@ -33,7 +33,7 @@ type Session struct {
 	Unix        bool   // on a Unix socket; never changes
 	Created     time.Time
 
-	// Blocked: a command of the connection waits (CLIENT PAUSE). Set by server.
+	// Blocked: a command of the connection waits, for a key, for replicas, or for the end of CLIENT PAUSE. Set by server.
 	Blocked atomic.Bool
 	// Replica: the connection has been taken over by a replica.
 	Replica atomic.Bool
@@ -46,14 +46,19 @@ type Session struct {
 	// unused rest of the request buffer. Kept by server, for CLIENT LIST and INFO.
 	QueryBuf, QueryFree, OutBuf atomic.Int64
 
-	// Kill closes the connection from any goroutine; set by server.
+	// Kill closes the connection from any goroutine, Conn has it go on after a wait; set by server.
 	Kill func()
+	Conn Waker
 
 	Mu                    sync.Mutex // guards the fields below, which other clients read (CLIENT LIST)
 	Name, LibName, LibVer string
 	shown                 sessionState
 
-	errand     *errand
+	errand  *errand
+	waiter  *Waiter // of its owner, see Waiters
+	waits   bool    // the command that was just run waits
+	unblock atomic.Pointer[func(text string) bool]
+
 	watched    map[watchKey]*watch
 	queueBytes int // memory behind Queue
 	watchBytes int // memory behind watched

@@ -270,6 +270,7 @@ func (c *Ctx) watchesChanged() (bool, error) {
 func (c *Ctx) runQueue(queue []Queued) {
 	c.Out.Array(len(queue))
 	q := *c
+	q.nested = true
 	for i := range queue {
 		q.Cmd, q.Args = queue[i].Cmd, queue[i].Args
 		c.Node.run(&q)

@@ -33,7 +33,7 @@ func wait(c *Ctx) {
 		return
 	}
 	store := c.Node.Store
-	c.Await(func(ctx context.Context) {
+	c.AwaitTimed(func(ctx context.Context) {
 		ctx, cancel := withTimeout(ctx, limit)
 		defer cancel()
 		defer context.AfterFunc(reign, cancel)()
@@ -89,7 +89,7 @@ func waitAOF(c *Ctx) {
 		return
 	}
 	errands := &c.Node.errands
-	c.Await(func(ctx context.Context) {
+	c.AwaitTimed(func(ctx context.Context) {
 		ctx, cancel := withTimeout(ctx, limit)
 		defer cancel()
 		defer context.AfterFunc(reign, cancel)()

@@ -31,6 +31,7 @@ const (
 	ErrTimeoutRange = "ERR timeout is out of range"
 	// ErrRoleChanged ends what waits for replicas when the node becomes one.
 	ErrRoleChanged = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
+	ErrUnblocked   = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 	// ErrNotAcked is for writes that stand on this node; after a failover they may be gone.
 	ErrNotAcked = "NOREPLICAS The write may or may not stand: fewer replicas than replication-acks asks for have acknowledged it in time."
 

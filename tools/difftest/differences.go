@@ -95,8 +95,8 @@ var intendedDifferences = []intended{
 	},
 	{
 		Name: "client-side caching",
-		What: "`CLIENT TRACKING`, `CACHING`, `GETREDIR`, `TRACKINGINFO` and `UNBLOCK` are unknown subcommands.",
-		Why:  "Neither tracking nor blocking commands are served; an error tells a client at once.",
+		What: "`CLIENT TRACKING`, `CACHING`, `GETREDIR` and `TRACKINGINFO` are unknown subcommands.",
+		Why:  "Tracking is not served; an error tells a client at once.",
 	},
 	{
 		Name: "saving",
