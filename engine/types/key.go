@@ -130,6 +130,8 @@ func ObjectEncoding(rec engine.Record) string {
 		return StringEncoding(rec)
 	case keys.TypeHash:
 		return HashEncoding(rec)
+	case keys.TypeStream:
+		return "stream"
 	}
 	return "unknown"
 }

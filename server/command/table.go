@@ -23,6 +23,7 @@ func init() {
 		bitmapCommands,
 		hashCommands,
 		genericCommands,
+		streamCommands,
 		commandCommands,
 		connectionCommands,
 		clientCommands,

@@ -22,6 +22,10 @@ const (
 	ErrDumpSum     = "ERR DUMP payload version or checksum are wrong"
 	ErrDumpFormat  = "ERR Bad data format"
 	ErrCursor      = "ERR invalid cursor"
+	ErrStreamID    = "ERR Invalid stream ID specified as stream command argument"
+	ErrIDTooSmall  = "ERR The ID specified in XADD is equal or smaller than the target stream top item"
+	ErrIDsUsed     = "ERR The stream has exhausted the last possible ID, unable to add more items"
+	ErrBusyGroup   = "BUSYGROUP Consumer Group name already exists"
 
 	ErrReadOnly     = "READONLY You can't write against a read only replica."
 	ErrNoReplicas   = "NOREPLICAS Not enough good replicas to write."

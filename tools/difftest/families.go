@@ -133,6 +133,7 @@ var families = map[string][]string{
 		"1 CLIENT <edge>",
 		"1 CLIENT",
 	},
+	"streams": streamLines,
 	"transactions": {
 		"3 MULTI",
 		"3 EXEC",
