@@ -124,7 +124,7 @@ func openHash(t *engine.Txn, k engine.Key, rec engine.Record, found bool) (Hash,
 	h := Hash{txn: t, key: k, rec: rec, found: found, count: -1}
 	if !found {
 		h.rec.Type = keys.TypeHash
-		h.packed, h.own, h.count = []byte{0}, true, 0
+		h.packed, h.own, h.count = make([]byte, 1, 64), true, 0
 		return h, nil
 	}
 	if len(rec.Value) == 0 || rec.Value[0]&^hashStates != 0 || rec.Encoding > keys.EncodingSpread || h.spread() && len(rec.Value) > 1 {
@@ -218,7 +218,8 @@ func (h *Hash) find(field []byte) (f storedField, found bool, err error) {
 
 // fieldKey and expiryKey return sub-keys, valid until the next one.
 func (h *Hash) fieldKey(field []byte) []byte {
-	h.buf = binary.BigEndian.AppendUint32(append(h.buf[:0], hashField), keys.Hash(field))
+	h.buf = slices.Grow(h.buf[:0], expiryPrefix+len(field))
+	h.buf = binary.BigEndian.AppendUint32(append(h.buf, hashField), keys.Hash(field))
 	h.buf = append(h.buf, field...)
 	return h.buf
 }
@@ -386,7 +387,8 @@ func (h *Hash) put(field []byte, old storedField, had bool, f storedField) error
 
 // putPacked replaces or appends a field's entries.
 func (h *Hash) putPacked(field []byte, old storedField, had bool, f *storedField) {
-	h.buf = appendEntry(h.buf[:0], field)
+	h.buf = slices.Grow(h.buf[:0], entryLen(len(field))+entryLen(f.len()))
+	h.buf = appendEntry(h.buf, field)
 	h.buf = binary.AppendUvarint(h.buf, uint64(f.len()))
 	h.buf = f.append(h.buf)
 	h.ownPacked(len(h.buf))
@@ -411,7 +413,7 @@ func (h *Hash) putSpread(field []byte, old storedField, had bool, f *storedField
 	} else {
 		h.rec.Count++
 	}
-	h.value = f.append(h.value[:0])
+	h.value = f.append(slices.Grow(h.value[:0], f.len()))
 	if err := h.moveExpiry(field, old.expireAt, f.expireAt); err != nil {
 		return err
 	}

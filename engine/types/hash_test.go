@@ -485,3 +485,41 @@ func FuzzHash(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkHashSet sets one of 10 fields of a packed hash.
+func BenchmarkHashSet(b *testing.B) {
+	tx := openStore(b).NewTxn()
+	k, value := key("k"), make([]byte, 20)
+	fields := make([][]byte, 10)
+	for i := range fields {
+		fields[i] = []byte("field:" + strconv.Itoa(i))
+	}
+	i := 0
+	step := func() error {
+		tx.TryLock(k.Slot, true)
+		h, err := OpenHash(tx, k)
+		if err == nil {
+			_, err = h.Set(fields[i%len(fields)], value, false)
+		}
+		if err == nil {
+			err = h.Save()
+		}
+		i++
+		return err
+	}
+	for range fields {
+		if err := step(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := step(); err != nil {
+			b.Fatal(err)
+		}
+		tx.Discard()
+	}
+}
