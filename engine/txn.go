@@ -170,24 +170,24 @@ func (t *Txn) Ready(k Key) bool {
 // largeValue is how many bytes a value may have whose commands need no worker.
 const largeValue = 1 << 20
 
-// Large says whether k is known to have a value of many chunks, which takes long to read.
-func (t *Txn) Large(k Key) bool {
+// Large returns the record of k when k is known to have a large value, which may take long to read.
+func (t *Txn) Large(k Key) (r Record, large bool) {
 	t.keyBuf = keys.AppendMeta(t.keyBuf[:0], k.Slot, k.DB, k.Name)
 	hash := hashKey(t.keyBuf)
 	if t.set.flush > 0 || t.set.find(hash, t.keyBuf) >= 0 {
-		return false
+		return r, false
 	}
 	rec, ok := t.s.records.get(&t.arena, hash, t.keyBuf)
 	if !ok {
-		return false
+		return r, false
 	}
 	t.remember(hash, rec)
 	if rec == nil {
-		return false
+		return r, false
 	}
-	var h keys.Header
-	_, err := h.Decode(rec)
-	return err == nil && h.Spread() > largeValue
+	var err error
+	r.Value, err = r.Decode(rec)
+	return r, err == nil && r.Spread() > largeValue
 }
 
 // Get returns the live record of k: an expired one is reported as absent.

@@ -256,6 +256,9 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 
 // need is what a request has to hold and to look at.
 type need struct {
+	cmd          *command.Command
+	args         [][]byte
+	queue        []command.Queued // of EXEC
 	keys         []keyAt
 	slots        []uint16
 	write, world bool
@@ -273,7 +276,7 @@ type keyAt struct {
 // make it take the world: the handler finds the same fault and says so.
 func (x *executor) need(cmd *command.Command, args [][]byte) need {
 	n := need{
-		keys: x.keys[:0], slots: x.slots[:0],
+		cmd: cmd, args: args, keys: x.keys[:0], slots: x.slots[:0],
 		write: cmd.Flags&command.Write != 0, world: cmd.Flags&command.World != 0, flags: cmd.Flags,
 	}
 	x.addKeys(&n, cmd, args)
@@ -362,8 +365,11 @@ func (x *executor) ready(c *conn, n *need) bool {
 		return true
 	}
 	db := x.store.DB(c.DB)
-	if len(n.keys) == 1 && x.txn.Large(engine.Key{Slot: n.keys[0].slot, DB: db, Name: n.keys[0].name}) {
-		return false
+	if len(n.keys) == 1 {
+		rec, large := x.txn.Large(engine.Key{Slot: n.keys[0].slot, DB: db, Name: n.keys[0].name})
+		if large && n.takesLong(rec) {
+			return false
+		}
 	}
 	for _, k := range n.keys {
 		if !x.txn.Ready(engine.Key{Slot: k.slot, DB: db, Name: k.name}) {
@@ -371,6 +377,16 @@ func (x *executor) ready(c *conn, n *need) bool {
 		}
 	}
 	return true
+}
+
+// takesLong says whether the request takes long, given the record of its only key, whose value is large.
+func (n *need) takesLong(rec engine.Record) bool {
+	for _, q := range n.queue {
+		if q.Cmd.TakesLong(q.Args, rec) {
+			return true
+		}
+	}
+	return n.queue == nil && n.cmd.TakesLong(n.args, rec)
 }
 
 // enqueue keeps a request for EXEC, unless routing already refuses it.
@@ -418,7 +434,7 @@ func (x *executor) exec(c *conn, cmd *command.Command, args [][]byte) verdict {
 	if queued.Mixed() {
 		return x.reject(c, cmd, resp.ErrMixedExec)
 	}
-	n := need{keys: x.keys[:0], slots: x.slots[:0]}
+	n := need{cmd: cmd, args: args, queue: c.Queue, keys: x.keys[:0], slots: x.slots[:0]}
 	for _, q := range c.Queue {
 		x.addKeys(&n, q.Cmd, q.Args)
 		n.flags |= q.Cmd.Flags & (command.Write | command.Asking)

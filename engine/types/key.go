@@ -132,6 +132,8 @@ func ObjectEncoding(rec engine.Record) string {
 		return HashEncoding(rec)
 	case keys.TypeStream:
 		return "stream"
+	case keys.TypeList:
+		return ListEncoding(rec)
 	}
 	return "unknown"
 }

@@ -2,7 +2,10 @@
 // parse arguments, call engine/types on a transaction, and write the reply.
 package command
 
-import "github.com/cairndb/cairn/engine"
+import (
+	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/engine/keys"
+)
 
 // Flags say how a command is dispatched; their names are Redis's where Redis has them.
 type Flags uint32
@@ -87,12 +90,26 @@ type Command struct {
 	Run                         func(c *Ctx)
 	// GetKeys overrides Keys for commands whose keys cannot be declared.
 	GetKeys func(args [][]byte) (idx []int, err error)
+	// Long says whether a request takes long on the large collection that rec heads, so that it must not run on the event loop. Where it is nil,
+	// those of commands with the flag Fast do not, and others do.
+	Long func(args [][]byte, rec engine.Record) bool
 	// KeyFlags are the flags of the keys of one request, for rows whose key specification says variable_flags.
 	KeyFlags func(args [][]byte) []string
 
 	subs map[string]*Command // Sub by the name behind "|"
 
 	index int // in Stats.calls
+}
+
+// TakesLong says whether a request takes long, given the record of its only key, whose value is large.
+func (c *Command) TakesLong(args [][]byte, rec engine.Record) bool {
+	if rec.Type == keys.TypeString {
+		return true
+	}
+	if c.Long != nil {
+		return c.Long(args, rec)
+	}
+	return c.Flags&Fast == 0
 }
 
 // Ctx is what a handler gets: valid during the call only.

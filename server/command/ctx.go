@@ -57,6 +57,7 @@ var errorTexts = []struct {
 	{types.ErrIDTooSmall, resp.ErrIDTooSmall},
 	{types.ErrIDsExhausted, resp.ErrIDsUsed},
 	{types.ErrGroupExists, resp.ErrBusyGroup},
+	{types.ErrElement, resp.ErrElement},
 	{engine.ErrTooLarge, resp.ErrTooLarge},
 	{engine.ErrReplica, resp.ErrReadOnly},
 	{replication.ErrClosed, resp.ErrLoading},
@@ -91,6 +92,10 @@ func (c *Ctx) int(i int) (int64, bool) {
 }
 
 func (c *Ctx) syntaxError() { c.Out.Error(resp.ErrSyntax) }
+
+func (c *Ctx) wrongArity() {
+	c.Out.Error("ERR wrong number of arguments for '" + c.Cmd.Name + "' command")
+}
 
 // bool01 writes 1 or 0.
 func (c *Ctx) bool01(b bool) {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cairndb/cairn/engine/keys"
 	"github.com/cairndb/cairn/engine/types"
 )
 
@@ -147,20 +148,46 @@ func (d *digest) mix(data []byte) {
 
 // digestValue is the signature of the value of args[i], zero when there is none.
 func (c *Ctx) digestValue(i int) (d digest, err error) {
-	s, err := types.OpenString(c.Txn, c.Key(i))
-	if err != nil || !s.Exists() {
+	rec, found, err := c.Txn.Get(c.Key(i))
+	if err != nil || !found {
 		return d, err
 	}
-	value, err := s.Bytes()
-	if err != nil {
-		return d, err
+	switch rec.Type {
+	case keys.TypeString:
+		err = c.digestString(&d, i)
+	case keys.TypeList:
+		err = c.digestList(&d, i)
 	}
-	d.mix(make([]byte, 4)) // Redis's number of the type, big endian: 0 for strings
-	d.mix(value)
-	if s.ExpireAt() != 0 {
+	if rec.ExpireAt != 0 {
 		d.xor([]byte("!!expire!!"))
 	}
-	return d, nil
+	return d, err
+}
+
+// mixType folds in Redis's number of a type.
+func (d *digest) mixType(n byte) { d.mix([]byte{0, 0, 0, n}) }
+
+func (c *Ctx) digestString(d *digest, i int) error {
+	s, err := types.OpenString(c.Txn, c.Key(i))
+	if err != nil {
+		return err
+	}
+	value, err := s.Bytes()
+	d.mixType(0)
+	d.mix(value)
+	return err
+}
+
+func (c *Ctx) digestList(d *digest, i int) error {
+	l, err := types.OpenList(c.Txn, c.Key(i))
+	if err != nil {
+		return err
+	}
+	d.mixType(1)
+	return l.Each(0, l.Len(), false, func(e []byte) bool {
+		d.mix(e)
+		return true
+	})
 }
 
 func debugProtocol(c *Ctx) {

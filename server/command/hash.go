@@ -60,10 +60,6 @@ func (c *Ctx) setFields() (created int64, ok bool) {
 	return created, c.saved(&h)
 }
 
-func (c *Ctx) wrongArity() {
-	c.Out.Error("ERR wrong number of arguments for '" + c.Cmd.Name + "' command")
-}
-
 func hsetnx(c *Ctx) {
 	h, ok := c.hash()
 	if !ok {

@@ -320,7 +320,7 @@ func (c *Ctx) pairs() bool {
 	if len(c.Args)%2 == 1 {
 		return true
 	}
-	c.Out.Error("ERR wrong number of arguments for '" + c.Cmd.Name + "' command")
+	c.wrongArity()
 	return false
 }
 

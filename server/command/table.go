@@ -21,6 +21,7 @@ func init() {
 	assemble(
 		stringCommands,
 		bitmapCommands,
+		listCommands,
 		hashCommands,
 		genericCommands,
 		streamCommands,

@@ -14,6 +14,7 @@ const (
 	ErrOverflow    = "ERR increment or decrement would overflow"
 	ErrNaN         = "ERR increment would produce NaN or Infinity"
 	ErrTooLong     = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+	ErrElement     = "ERR an element of a collection may have up to 64 MiB"
 	ErrTooLarge    = "ERR the command writes more than fits into one transaction"
 	ErrOffset      = "ERR offset is out of range"
 	ErrSameObject  = "ERR source and destination objects are the same"

@@ -1,7 +1,6 @@
 package main
 
-// families are the commands that are compared. Lists, sets and the other
-// collections join with the release that serves them.
+// families are the commands that are compared.
 var families = map[string][]string{
 	"strings": {
 		"5 GET <key>",
@@ -76,6 +75,39 @@ var families = map[string][]string{
 		"1 GET <hash>",
 		"1 HGET <key> <field>",
 		"1 CONFIG SET hash-max-listpack-entries (4|512) hash-max-listpack-value (8|64)",
+	},
+	"lists": {
+		"6 LPUSH <list> <item>+",
+		"7 RPUSH <list> <item>+",
+		"1 LPUSHX <list> <item>+",
+		"1 RPUSHX <list> <item>+",
+		"2 LPOP <list> [<popcount>]",
+		"2 RPOP <list> [<popcount>]",
+		"2 LLEN <list>",
+		"6 LRANGE <list> <index> <index>",
+		"1 LRANGE <list> 0 -1",
+		"4 LINDEX <list> <index>",
+		"4 LSET <list> <index> <item>",
+		"7 LINSERT <list> (BEFORE|AFTER|BEFORE|AFTER|BEFORE|AFTER|<edge>) <item> <item>",
+		"4 LREM <list> (<small>|<small>|0|1|-1|<int>) <item>",
+		"1 LTRIM <list> <index> <index>",
+		"3 LTRIM <list> (0|1|2) (-1|-2)",
+		"4 LPOS <list> <item> (RANK (1|2|-1|-2|<int>)|COUNT <popcount>|MAXLEN <popcount>)*",
+		"3 LMOVE <list> <list> (LEFT|RIGHT|LEFT|RIGHT|<edge>) (LEFT|RIGHT|LEFT|RIGHT|<edge>)",
+		"2 RPOPLPUSH <list> <list>",
+		"1 LMPOP <numkeys> <list>+ (LEFT|RIGHT|<edge>) [COUNT <popcount>]",
+		"1 LMPOP 1 <list> (LEFT|RIGHT) (COUNT <popcount>|<edge>)*",
+		"1 LMPOP 2 <list> <list> (LEFT|RIGHT) COUNT 2",
+		"1 OBJECT ENCODING <list>",
+		"1 COPY <list> <list> [REPLACE]",
+		"1 RENAME <list> <list>",
+		"1 MEMORY USAGE <list>",
+		"1 DEBUG DIGEST-VALUE <list>",
+		"1 EXPIRE <list> <seconds>",
+		"1 (PERSIST|TTL|TYPE|GET|INCR|STRLEN) <list>",
+		"2 DEL <list>",
+		"1 SETNX <list> <value>",
+		"1 CONFIG SET list-max-listpack-size (-2|-1|3|64)",
 	},
 	"generic": {
 		"3 DEL <key>+",
@@ -183,6 +215,7 @@ var families = map[string][]string{
 var commandNames = []string{
 	"get", "set", "getex", "getdel", "getset", "setex", "psetex", "setnx", "mget", "mset", "msetnx", "append", "strlen",
 	"setrange", "getrange", "substr", "incr", "decr", "incrby", "decrby", "incrbyfloat", "lcs",
+	"lindex", "linsert", "llen", "lmove", "lmpop", "lpop", "lpos", "lpush", "lpushx", "lrange", "lrem", "lset", "ltrim", "rpop", "rpoplpush", "rpush", "rpushx",
 	"setbit", "getbit", "bitcount", "bitpos", "bitop", "bitfield", "bitfield_ro",
 	"del", "unlink", "exists", "touch", "type", "expire", "pexpire", "expireat", "pexpireat", "ttl", "pttl", "expiretime",
 	"pexpiretime", "persist", "rename", "renamenx", "copy", "move", "keys", "randomkey", "scan", "object", "dump", "restore", "swapdb",

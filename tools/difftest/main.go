@@ -39,7 +39,7 @@ type options struct {
 
 func main() {
 	var o options
-	var names, redis string
+	var names, redis, cairn, both string
 	var selfPlay bool
 	flag.Uint64Var(&o.seed, "seed", rand.Uint64N(1e9), "seed of the first case; case n has seed+n")
 	flag.IntVar(&o.commands, "commands", 200_000, "commands to compare")
@@ -48,6 +48,8 @@ func main() {
 	flag.IntVar(&o.maxDiffs, "max-diffs", 10, "stop after so many kinds of differences")
 	flag.DurationVar(&o.shrinkFor, "shrink", 10*time.Second, "time to look for a shorter sequence")
 	flag.StringVar(&redis, "redis", "redis-server", "the program to compare with")
+	flag.StringVar(&both, "both", "", "further arguments of both programs, as \"--set-max-intset-entries 4\"")
+	flag.StringVar(&cairn, "cairn", "", "further arguments of Cairn, as \"--packed-max-bytes 64\"")
 	flag.BoolVar(&selfPlay, "self-play", false, "compare Redis with itself, to check the tester")
 	flag.Parse()
 	o.out = os.Stdout
@@ -55,13 +57,13 @@ func main() {
 	if names != "" {
 		o.families = strings.Split(names, ",")
 	}
-	if err := run(o, redis, selfPlay); err != nil {
+	if err := run(o, redis, selfPlay, strings.Fields(both), strings.Fields(cairn)); err != nil {
 		slog.Error("difftest", "err", err)
 		os.Exit(1)
 	}
 }
 
-func run(o options, redis string, selfPlay bool) error {
+func run(o options, redis string, selfPlay bool, both, cairn []string) error {
 	for _, name := range o.families {
 		if families[name] == nil {
 			return fmt.Errorf("no family %q; there are %s", name, strings.Join(familyNames(), ", "))
@@ -72,16 +74,17 @@ func run(o options, redis string, selfPlay bool) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	other := testnode.RedisOptions(redis, filepath.Join(dir, "other"))
+	other := testnode.RedisOptions(redis, filepath.Join(dir, "other"), both...)
 	if !selfPlay {
 		binary, err := testnode.Build()
 		if err != nil {
 			return err
 		}
-		other = testnode.CairnOptions(binary, filepath.Join(dir, "cairn"), "--enable-debug-command", "yes")
+		args := slices.Concat([]string{"--enable-debug-command", "yes"}, both, cairn)
+		other = testnode.CairnOptions(binary, filepath.Join(dir, "cairn"), args...)
 	}
 	c := &comparison{}
-	if c.redis, err = startServer(testnode.RedisOptions(redis, filepath.Join(dir, "redis"))); err != nil {
+	if c.redis, err = startServer(testnode.RedisOptions(redis, filepath.Join(dir, "redis"), both...)); err != nil {
 		return err
 	}
 	defer c.redis.node.Kill()

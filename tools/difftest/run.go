@@ -333,6 +333,9 @@ func (c *comparison) runCross(s step) (*difference, error) {
 	if err != nil {
 		return nil, err
 	}
+	if isIntended(dump.args, redis[0], cairn[0]) {
+		return nil, nil
+	}
 	if redis[0].Null != cairn[0].Null || redis[0].Kind != cairn[0].Kind {
 		return &difference{0, s, redis[0].String(), cairn[0].String()}, nil
 	}
@@ -450,7 +453,7 @@ func keySteps(keys []string) []step {
 	var steps []step
 	for _, k := range keys {
 		steps = append(steps, command("TYPE", k), command("GET", k), command("PEXPIRETIME", k), command("OBJECT", "ENCODING", k),
-			command("HGETALL", k), command("HLEN", k))
+			command("HGETALL", k), command("HLEN", k), command("LRANGE", k, "0", "-1"))
 	}
 	return steps
 }
