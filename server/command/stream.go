@@ -10,7 +10,6 @@ import (
 	"github.com/cairndb/cairn/server/resp"
 )
 
-
 // parseUint reads what Redis's string2ull does: a plain integer, or whatever strtoull takes to the end.
 func parseUint(b []byte) (uint64, bool) {
 	if n, ok := types.ParseInt(b); ok {

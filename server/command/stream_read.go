@@ -1,8 +1,9 @@
 package command
 
 import (
-	"math"
+	"time"
 
+	"github.com/cairndb/cairn/engine/keys"
 	"github.com/cairndb/cairn/engine/types"
 	"github.com/cairndb/cairn/server/resp"
 )
@@ -13,9 +14,9 @@ type streamRead struct {
 	count           uint64 // 0 for all
 	noAck           bool
 	block           bool
-	timeout         int64        // milliseconds, 0 for ever
-	first           int          // index of the first key
-	from            []streamFrom // one for each key
+	timeout         time.Duration // 0 for ever
+	first           int           // index of the first key
+	from            []streamFrom  // one for each key
 }
 
 // streamFrom is where the reading of a stream begins: behind an id, or behind all that the group was given.
@@ -37,9 +38,18 @@ func (c *Ctx) xread(group bool) {
 	switch {
 	case err != nil:
 		c.failSince(at, err)
-	case !served:
+	case !served && !(r.block && c.blockStreams(&r)):
 		c.Out.NullArray()
 	}
+}
+
+// blockStreams waits for entries, or in a group for its end, too; false where nothing waits.
+func (c *Ctx) blockStreams(r *streamRead) bool {
+	b := Block{Keys: c.Args[r.first : r.first+len(r.from)], Type: keys.TypeStream, Timeout: r.timeout, Memo: r.from}
+	if r.group != nil {
+		b.Gone, b.Group = true, "g"+string(r.group)
+	}
+	return c.Block(b)
 }
 
 // streamRead parses the command and looks at the streams and groups that it names.
@@ -62,6 +72,9 @@ func (c *Ctx) streamRead(group bool) (r streamRead, ok bool) {
 			return r, false
 		}
 	}
+	if from, ok := c.Waited().([]streamFrom); ok {
+		r.from = from // what $ was then
+	}
 	return r, true
 }
 
@@ -73,7 +86,7 @@ func (c *Ctx) streamReadOptions(r *streamRead, group bool) (ok bool) {
 		case c.is(i, "block") && more > 0:
 			i++
 			r.block = true
-			if r.timeout, ok = c.millis(i); !ok {
+			if r.timeout, ok = c.blockMillis(i); !ok {
 				return false
 			}
 		case c.is(i, "count") && more > 0:
@@ -113,22 +126,6 @@ func (c *Ctx) streamReadOptions(r *streamRead, group bool) (ok bool) {
 		}
 	}
 	return true
-}
-
-// millis parses the time-out args[i] in milliseconds.
-func (c *Ctx) millis(i int) (ms int64, ok bool) {
-	ms, ok = types.ParseInt(c.Args[i])
-	switch {
-	case !ok:
-		c.Out.Error("ERR timeout is not an integer or out of range")
-	case ms < 0:
-		c.Out.Error("ERR timeout is negative")
-	case ms > math.MaxInt64-c.Txn.Now():
-		c.Out.Error(resp.ErrTimeoutRange)
-	default:
-		return ms, true
-	}
-	return 0, false
 }
 
 // streamFrom looks at the stream at args[key], and parses the id args[id].
@@ -227,7 +224,7 @@ func (c *Ctx) readGroup(r *streamRead, s *types.Stream, key int, from streamFrom
 	if err != nil || g == nil {
 		return false, err
 	}
-	consumer, _, err := g.CreateConsumer(r.consumer)
+	consumer, created, err := g.CreateConsumer(r.consumer)
 	if err != nil {
 		return false, err
 	}
@@ -235,6 +232,9 @@ func (c *Ctx) readGroup(r *streamRead, s *types.Stream, key int, from streamFrom
 		g.SetTimes(consumer, now, consumer.Active)
 	}
 	got = !from.new || g.Undelivered()
+	if !got && c.Waits() && !created {
+		return false, nil // it was seen when it began to wait
+	}
 	if got {
 		c.streamName(key)
 		at, n := len(c.Out.Buf), 0

@@ -2,7 +2,7 @@ package command
 
 var streamCommands = []*Command{
 	{
-		Name: "xack", Arity: -4, Flags: Write | Fast, Run: xack,
+		Name: "xack", Arity: -4, Flags: Write | Fast | Quiet, Run: xack,
 		Group: "stream", Since: "5.0.0", Complexity: "O(1) for each id",
 		Categories: []string{"stream"},
 		Summary:    "Acknowledges entries: they are no longer pending in a consumer group.",
@@ -34,7 +34,7 @@ var streamCommands = []*Command{
 		History: [][2]string{{"6.2.0", "Added the `NOMKSTREAM` option, `MINID` trimming strategy and the `LIMIT` option."}, {"7.0.0", "Added support for the `<ms>-*` explicit ID form."}},
 	},
 	{
-		Name: "xautoclaim", Arity: -6, Flags: Write | Fast, Run: xautoclaim,
+		Name: "xautoclaim", Arity: -6, Flags: Write | Fast | Quiet, Run: xautoclaim,
 		Group: "stream", Since: "6.2.0", Complexity: "O(N) where N is the number of pending entries looked at, ten times COUNT at most",
 		Categories: []string{"stream"},
 		Summary:    "Claims for a consumer what has been pending for long, from an id on.",
@@ -52,7 +52,7 @@ var streamCommands = []*Command{
 		History: [][2]string{{"7.0.0", "Added an element to the reply array, containing deleted entries the command cleared from the PEL"}},
 	},
 	{
-		Name: "xclaim", Arity: -6, Flags: Write | Fast, Run: xclaim,
+		Name: "xclaim", Arity: -6, Flags: Write | Fast | Quiet, Run: xclaim,
 		Group: "stream", Since: "5.0.0", Complexity: "O(1) for each id",
 		Categories: []string{"stream"},
 		Summary:    "Claims pending entries, by their ids, for a consumer.",
@@ -73,7 +73,7 @@ var streamCommands = []*Command{
 		Tips: []string{"nondeterministic_output"},
 	},
 	{
-		Name: "xdel", Arity: -3, Flags: Write | Fast, Run: xdel,
+		Name: "xdel", Arity: -3, Flags: Write | Fast | Quiet, Run: xdel,
 		Group: "stream", Since: "5.0.0", Complexity: "O(1) for each id",
 		Categories: []string{"stream"},
 		Summary:    "Deletes entries from a stream by their ids.",
@@ -104,7 +104,7 @@ var streamCommands = []*Command{
 				History: [][2]string{{"7.0.0", "Added the `entries_read` named argument."}},
 			},
 			{
-				Name: "xgroup|createconsumer", Arity: 5, Flags: Write | DenyOOM, Run: xgroupCreateconsumer,
+				Name: "xgroup|createconsumer", Arity: 5, Flags: Write | DenyOOM | Quiet, Run: xgroupCreateconsumer,
 				Group: "stream", Since: "6.2.0", Complexity: "O(1)",
 				Categories: []string{"stream"},
 				Summary:    "Creates a consumer in a group.",
@@ -116,7 +116,7 @@ var streamCommands = []*Command{
 				},
 			},
 			{
-				Name: "xgroup|delconsumer", Arity: 5, Flags: Write, Run: xgroupDelconsumer,
+				Name: "xgroup|delconsumer", Arity: 5, Flags: Write | Quiet, Run: xgroupDelconsumer,
 				Group: "stream", Since: "5.0.0", Complexity: "O(N) where N is the number of entries pending for the consumer",
 				Categories: []string{"stream"},
 				Summary:    "Deletes a consumer of a group and what is pending for it.",
@@ -145,7 +145,7 @@ var streamCommands = []*Command{
 				Summary:    "Describes the subcommands of XGROUP.",
 			},
 			{
-				Name: "xgroup|setid", Arity: -5, Flags: Write, Run: xgroupSetid,
+				Name: "xgroup|setid", Arity: -5, Flags: Write | Quiet, Run: xgroupSetid,
 				Group: "stream", Since: "5.0.0", Complexity: "O(1)",
 				Categories: []string{"stream"},
 				Summary:    "Sets the last entry that a consumer group was given.",
@@ -265,7 +265,7 @@ var streamCommands = []*Command{
 		},
 	},
 	{
-		Name: "xreadgroup", Arity: -7, Flags: Write | Blocking, Run: xreadgroup,
+		Name: "xreadgroup", Arity: -7, Flags: Write | Blocking | Quiet, Run: xreadgroup,
 		Group: "stream", Since: "5.0.0", Complexity: "O(log(N)+M) for each stream, where M is the number of entries returned",
 		Categories: []string{"stream"},
 		Summary:    "Returns new entries of streams to a consumer of a group, or what is pending for it, and may wait for some.",
@@ -294,7 +294,7 @@ var streamCommands = []*Command{
 		History: [][2]string{{"6.2.0", "Added exclusive ranges."}},
 	},
 	{
-		Name: "xsetid", Arity: -3, Flags: Write | DenyOOM | Fast, Run: xsetid,
+		Name: "xsetid", Arity: -3, Flags: Write | DenyOOM | Fast | Quiet, Run: xsetid,
 		Group: "stream", Since: "5.0.0", Complexity: "O(1)",
 		Categories: []string{"stream"},
 		Summary:    "Sets the last id of a stream. For internal use.",
@@ -308,7 +308,7 @@ var streamCommands = []*Command{
 		History: [][2]string{{"7.0.0", "Added the `entries_added` and `max_deleted_entry_id` arguments."}},
 	},
 	{
-		Name: "xtrim", Arity: -4, Flags: Write, Run: xtrim,
+		Name: "xtrim", Arity: -4, Flags: Write | Quiet, Run: xtrim,
 		Group: "stream", Since: "5.0.0", Complexity: "O(N) where N is the number of entries that are deleted one by one, and of nodes of them that are deleted whole",
 		Categories: []string{"stream"},
 		Summary:    "Deletes entries at the front of a stream.",
