@@ -18,15 +18,15 @@ import (
 	"github.com/cairndb/cairn/tools/testnode"
 )
 
-// bigMegabytes is the size of the value; CAIRN_BIG_VALUE_MB sets another one, up to 512.
-func bigMegabytes(t *testing.T) int {
-	env := os.Getenv("CAIRN_BIG_VALUE_MB")
+// bigMegabytes is how large the value or the collection is; an environment variable sets another size, up to most.
+func bigMegabytes(t *testing.T, variable string, usual, most int) int {
+	env := os.Getenv(variable)
 	if env == "" {
-		return 64
+		return usual
 	}
 	n, err := strconv.Atoi(env)
-	if err != nil || n < 2 || n > 512 {
-		t.Fatalf("CAIRN_BIG_VALUE_MB=%q", env)
+	if err != nil || n < 2 || n > most {
+		t.Fatalf("%s=%q", variable, env)
 	}
 	return n
 }
@@ -130,13 +130,12 @@ func (v *bigValue) check(n *testnode.Node, from ...string) {
 	}
 }
 
-// The slot of one large value, which is written to and grows meanwhile, moves to a shard with a replica: the writes go on, and neither process
-// needs memory for all of the value at once.
-func TestSlotOfABigValueMoves(t *testing.T) {
-	t.Parallel()
+// startBigMove starts two primaries, the second one with a replica, with small caches.
+func startBigMove(t *testing.T) (nodes []*testnode.Node, replica *testnode.Node) {
+	t.Helper()
 	args := []string{"--block-cache-size", "8mb", "--record-cache-size", "8mb", "--memtable-size", "4mb", "--memtable-count", "4", "--loglevel", "verbose"}
-	nodes := testnode.StartCluster(t, 2, args...)
-	replica := testnode.StartClusterNodes(t, 1, args...)[0]
+	nodes = testnode.StartCluster(t, 2, args...)
+	replica = testnode.StartClusterNodes(t, 1, args...)[0]
 	do(t, replica, "CLUSTER", "MEET", nodes[1].Host(), strconv.Itoa(nodes[1].Port))
 	poll.Succeeds(t, time.Minute, func() error {
 		v, err := replica.Do("CLUSTER", "REPLICATE", idOf(t, nodes[1]))
@@ -149,7 +148,35 @@ func TestSlotOfABigValueMoves(t *testing.T) {
 		f, err := replica.Info("replication")
 		return err == nil && f["master_link_status"] == "up"
 	})
-	size := bigMegabytes(t) << 20
+	return nodes, replica
+}
+
+// wantBounded reports the memory of source, target and replica, and fails if one of them has grown by much.
+func wantBounded(t *testing.T, before, after []testnode.Usage) {
+	t.Helper()
+	for i, name := range []string{"source", "target", "replica"} {
+		t.Logf("%s: %d MiB of memory before, at most %d MiB since", name, before[i].RSS>>20, after[i].PeakRSS>>20)
+		if grown := after[i].PeakRSS - before[i].RSS; grown > 256<<20 {
+			t.Errorf("the %s has grown by %d MiB", name, grown>>20)
+		}
+	}
+}
+
+func awaitReplicaOf(t *testing.T, primary, replica *testnode.Node) {
+	t.Helper()
+	poll.Within(t, "the replica has all", time.Minute, func() bool {
+		a, err1 := primary.Info("replication")
+		b, err2 := replica.Info("replication")
+		return err1 == nil && err2 == nil && a["master_repl_offset"] == b["slave_repl_offset"]
+	})
+}
+
+// The slot of one large value, which is written to and grows meanwhile, moves to a shard with a replica: the writes go on, and neither process
+// needs memory for all of the value at once.
+func TestSlotOfABigValueMoves(t *testing.T) {
+	t.Parallel()
+	nodes, replica := startBigMove(t)
+	size := bigMegabytes(t, "CAIRN_BIG_VALUE_MB", 64, 512) << 20
 	v := &bigValue{t: t, db: redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{nodes[0].Addr()}, ReadTimeout: 30 * time.Second}), key: tagIn(7), most: 512 << 20}
 	defer v.db.Close()
 	v.grow(size * 3 / 4)
@@ -157,33 +184,24 @@ func TestSlotOfABigValueMoves(t *testing.T) {
 	before := usages(t, nodes[0], nodes[1], replica)
 	v.during(5*time.Millisecond, v.change, func() { moveSlots(t, nodes[0], nodes[1], 7, 7) })
 	after := usages(t, nodes[0], nodes[1], replica)
-	v.report(nodes[0])
-	for i, name := range []string{"source", "target", "replica"} {
-		t.Logf("%s: %d MiB of memory before, at most %d MiB since", name, before[i].RSS>>20, after[i].PeakRSS>>20)
-		if grown := after[i].PeakRSS - before[i].RSS; grown > 256<<20 {
-			t.Errorf("the %s has grown by %d MiB", name, grown>>20)
-		}
-	}
+	v.report(nodes[0], len(v.want))
+	wantBounded(t, before, after)
 	v.check(nodes[1])
-	poll.Within(t, "the replica has all", time.Minute, func() bool {
-		a, err1 := nodes[1].Info("replication")
-		b, err2 := replica.Info("replication")
-		return err1 == nil && err2 == nil && a["master_repl_offset"] == b["slave_repl_offset"]
-	})
+	awaitReplicaOf(t, nodes[1], replica)
 	v.check(replica, "READONLY")
 	poll.Within(t, "the source drops it", time.Minute, func() bool { return keysOf(t, nodes[0]) == 0 })
 
 	// Back, while all of it is written again and again: each time it is one record of the log.
 	v.during(200*time.Millisecond, func() { v.replace(4 << 20) }, func() { moveSlots(t, nodes[1], nodes[0], 7, 7) })
-	v.report(nodes[1])
+	v.report(nodes[1], len(v.want))
 	v.check(nodes[0])
 }
 
 // report shows the pauses of a source, and checks that commands were not kept until it lost its patience.
-func (v *bigValue) report(source *testnode.Node) {
+func (v *bigValue) report(source *testnode.Node, size int) {
 	v.t.Helper()
 	pause, _ := strconv.Atoi(infoField(v.t, source, "cluster_slot_migration_max_pause_usec"))
-	v.t.Logf("%d MiB, longest pause %d µs, %d writes meanwhile, the slowest %v", len(v.want)>>20, pause, v.writes, v.slowest.Round(time.Millisecond))
+	v.t.Logf("%d MiB, longest pause %d µs, %d writes meanwhile, the slowest %v", size>>20, pause, v.writes, v.slowest.Round(time.Millisecond))
 	for line := range strings.Lines(source.Log()) {
 		if strings.Contains(line, "slot migration: ") {
 			v.t.Log(strings.TrimSpace(line))
