@@ -219,6 +219,16 @@ func TestHashIsMap(t *testing.T) {
 					return err
 				})
 			},
+			"rename": func(t *rapid.T) {
+				other := engine.Key{Slot: k.Slot, Name: []byte("{h}2")}
+				_, err := Rename(tx, k, other)
+				if err == nil {
+					_, err = Rename(tx, other, k)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			},
 			"expirer": func(t *rapid.T) {
 				rec, found, err := tx.Get(k)
 				if err != nil || !found || rec.FieldExpireAt == 0 || rec.FieldExpireAt >= tx.Now() {

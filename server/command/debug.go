@@ -157,6 +157,8 @@ func (c *Ctx) digestValue(i int) (d digest, err error) {
 		err = c.digestString(&d, i)
 	case keys.TypeList:
 		err = c.digestList(&d, i)
+	case keys.TypeHash:
+		err = c.digestHash(&d, i)
 	}
 	if rec.ExpireAt != 0 {
 		d.xor([]byte("!!expire!!"))
@@ -186,6 +188,21 @@ func (c *Ctx) digestList(d *digest, i int) error {
 	d.mixType(1)
 	return l.Each(0, l.Len(), false, func(e []byte) bool {
 		d.mix(e)
+		return true
+	})
+}
+
+func (c *Ctx) digestHash(d *digest, i int) error {
+	h, err := types.OpenHash(c.Txn, c.Key(i))
+	if err != nil {
+		return err
+	}
+	d.mixType(4)
+	return h.Each(func(field, value []byte) bool {
+		var e digest
+		e.mix(field)
+		e.mix(value)
+		d.xor(e[:])
 		return true
 	})
 }

@@ -73,6 +73,7 @@ var families = map[string][]string{
 		"1 DEL <hash>",
 		"1 SET <hash> <word>",
 		"1 GET <hash>",
+		"2 DEBUG DIGEST-VALUE <hash>+",
 		"1 HGET <key> <field>",
 		"1 CONFIG SET hash-max-listpack-entries (4|512) hash-max-listpack-value (8|64)",
 	},
