@@ -39,15 +39,17 @@ func (x *executor) noteWritten(n *need) {
 	}
 }
 
-// serveWaiters serves those who wait for the keys that the last request has written, and for what they write in turn. The reply of that request is complete.
+// serveWaiters serves those who wait for the keys that the last request has written, and for what they write in turn. The reply of that request is
+// complete, and nothing is waited for: who can't be served at once is left to their own connection.
 func (x *executor) serveWaiters() {
-	x.waking = true
+	blocking := x.blocking
+	x.waking, x.blocking = true, false
 	for len(x.toServe) > 0 {
 		q := x.toServe[0]
 		x.toServe = slices.Delete(x.toServe, 0, 1)
 		x.serveQueue(q)
 	}
-	x.waking = false
+	x.waking, x.blocking = false, blocking
 }
 
 // serveQueue runs the requests of those who wait for a key, in the order of their arrival, until the key has nothing left for them.
@@ -90,7 +92,7 @@ func (x *executor) serveQueue(q *command.WaitQueue) {
 // typeOf is the type of a key that is waited for; ok is false if it can't be looked at without waiting.
 func (x *executor) typeOf(q *command.WaitQueue) (t keys.Type, ok bool) {
 	k := q.Key(x.store)
-	if !x.txn.TryLock(k.Slot, false) || !x.blocking && !x.txn.Ready(k) {
+	if !x.txn.TryLock(k.Slot, false) || !x.txn.Ready(k) {
 		x.txn.EndCommand()
 		return 0, false
 	}

@@ -22,6 +22,7 @@ func init() {
 		stringCommands,
 		bitmapCommands,
 		listCommands,
+		blockingCommands,
 		hashCommands,
 		genericCommands,
 		streamCommands,

@@ -24,6 +24,7 @@ const (
 	stepSilent           // args are a burst of space-separated commands of which exactly the last one answers
 	stepCross            // DUMP args[0] on each side, RESTORE it as args[1] on the other
 	stepScan             // iterate over the whole database with args as SCAN's options
+	stepBlock            // some commands wait, others write; args[0] is a name
 	stepRestart          // stop ("TERM") both servers, or kill ("KILL") Cairn, and start them again
 )
 
@@ -32,6 +33,8 @@ type step struct {
 	kind stepKind
 	conn int
 	args []string
+
+	wait, write [][]string // of stepBlock
 }
 
 func (s step) String() string {
@@ -42,7 +45,10 @@ func (s step) String() string {
 		}
 		quoted[i] = strconv.Quote(a)
 	}
-	name := [...]string{"", "raw ", "silent ", "cross ", "scan ", "restart "}[s.kind]
+	if s.kind == stepBlock {
+		return fmt.Sprintf("wait %q, write %q", s.wait, s.write)
+	}
+	name := [...]string{"", "raw ", "silent ", "cross ", "scan ", "", "restart "}[s.kind]
 	return fmt.Sprintf("%d> %s%s", s.conn, name, strings.Join(quoted, " "))
 }
 
@@ -50,8 +56,9 @@ func (s step) String() string {
 type generator struct {
 	rng      *rand.Rand
 	families []*weighted
-	timed    bool // the command drawn has an expiry: its numbers must not be mutated
-	restarts bool // the servers restart: Redis builds its data anew from commands, under the sizes of its start
+	scenes   []string // of blockScenes
+	timed    bool     // the command drawn has an expiry: its numbers must not be mutated
+	restarts bool     // the servers restart: Redis builds its data anew from commands, under the sizes of its start
 	now      time.Time
 }
 
@@ -59,6 +66,9 @@ func newGenerator(seed uint64, names []string) *generator {
 	g := &generator{rng: rand.New(rand.NewPCG(seed, 0)), now: time.Now().Truncate(time.Hour)}
 	for _, name := range names {
 		g.families = append(g.families, parsedFamilies[name])
+		if _, waits := blockScenes[name]; waits {
+			g.scenes = append(g.scenes, name)
+		}
 	}
 	return g
 }
@@ -93,6 +103,8 @@ func (g *generator) steps(n int, restart string) []step {
 			steps = append(steps, step{kind: stepCross, conn: connections - 1, args: []string{g.draw("key"), g.draw("key")}})
 		case p < 41:
 			steps = append(steps, step{kind: stepScan, conn: connections - 1, args: g.scanOptions()})
+		case p < 46:
+			steps = append(steps, g.blocked()...)
 		default:
 			steps = g.burst(steps, g.rng.IntN(connections), 1+g.rng.IntN(8))
 		}

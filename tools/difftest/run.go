@@ -154,6 +154,8 @@ func (c *comparison) runOne(steps []step) (*difference, error) {
 		return c.runCross(s)
 	case stepScan:
 		return c.runScan(s)
+	case stepBlock:
+		return c.runBlock(s)
 	case stepRestart:
 		return nil, c.restart(s.args[0] == "KILL")
 	}
