@@ -1,6 +1,7 @@
 package types
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -256,12 +257,13 @@ type Stream struct {
 	key   engine.Key
 	rec   engine.Record
 	found bool
+	saved keys.Header // as it is stored, with rec.Value
 }
 
 // OpenStream returns the stream at k; ErrWrongType if another type is there.
 func OpenStream(t *engine.Txn, k engine.Key) (Stream, error) {
 	rec, found, err := read(t, k, keys.TypeStream)
-	s := Stream{txn: t, key: k, rec: rec, found: found}
+	s := Stream{txn: t, key: k, rec: rec, found: found, saved: rec.Header}
 	if found && err == nil {
 		err = s.decode(rec.Value)
 		if rec.ID == 0 {
@@ -283,9 +285,14 @@ func (s *Stream) Create(expireAt int64) error {
 	return nil
 }
 
-// Save writes the stream's record: Group.Save does so, too.
+// Save writes the stream's record if it has changed: Group.Save does so, too.
 func (s *Stream) Save() error {
-	return s.txn.Put(s.key, s.rec.Header, s.append(make([]byte, 0, 128)))
+	value := s.append(make([]byte, 0, 128))
+	if s.rec.Header == s.saved && bytes.Equal(value, s.rec.Value) {
+		return nil
+	}
+	s.saved, s.rec.Value = s.rec.Header, value
+	return s.txn.Put(s.key, s.rec.Header, value)
 }
 
 // Exists says whether there is a stream, which may be empty.

@@ -38,7 +38,8 @@ type Group struct {
 	span         pendingSpan
 	loaded       map[uint64]*Consumer
 	changed      []*Consumer
-	stored       int // length of the record, or absent
+	stored       int    // length of the record, or absent
+	old          []byte // the record, if it is at hand
 }
 
 // Consumer is a consumer of a group.
@@ -183,7 +184,9 @@ func (s *Stream) Group(name []byte) (*Group, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	return s.decodeGroup(name, value)
+	g, err := s.decodeGroup(name, value)
+	g.old = value
+	return g, err
 }
 
 // EachGroup calls fn for the groups in the order of their names, until it returns false. In fn nothing must be written.
@@ -248,10 +251,11 @@ func (g *Group) Save() error {
 		return err
 	}
 	value := g.append(make([]byte, 0, 64))
-	old := g.stored
-	g.stored = len(value)
-	if err := g.s.put(groupKey(g.Name), value, old); err != nil {
-		return err
+	if !bytes.Equal(value, g.old) {
+		if err := g.s.put(groupKey(g.Name), value, g.stored); err != nil {
+			return err
+		}
+		g.stored, g.old = len(value), value
 	}
 	return g.s.Save()
 }

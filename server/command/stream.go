@@ -160,7 +160,7 @@ func (c *Ctx) streamEntries(s *types.Stream, from, to types.StreamID, reverse bo
 	return err
 }
 
-// finish takes back what a failed command has written since at, and answers the error.
+// failSince takes back what a failed command has written since at, and answers the error.
 func (c *Ctx) failSince(at int, err error) {
 	c.Out.Buf = c.Out.Buf[:at]
 	c.Fail(err)

@@ -17,6 +17,10 @@ type streamRead struct {
 	timeout         time.Duration // 0 for ever
 	first           int           // index of the first key
 	from            []streamFrom  // one for each key
+
+	// stream and g are those that were looked at last: with one key, those to read from.
+	stream *types.Stream
+	g      *types.Group
 }
 
 // streamFrom is where the reading of a stream begins: behind an id, or behind all that the group was given.
@@ -134,10 +138,12 @@ func (c *Ctx) streamFrom(r *streamRead, key, id int) (from streamFrom, ok bool) 
 	if !ok {
 		return from, false
 	}
+	r.stream = &s
 	if r.group != nil {
-		if g, ok := c.streamGroup(&s, r.group); !ok {
+		if r.g, ok = c.streamGroup(&s, r.group); !ok {
 			return from, false
-		} else if g == nil {
+		}
+		if r.g == nil {
 			c.Out.Error(c.noGroup(key, r.group) + " in XREADGROUP with GROUP option")
 			return from, false
 		}
@@ -176,21 +182,21 @@ func (c *Ctx) readStreams(r *streamRead) (served bool, err error) {
 	at, n := len(c.Out.Buf), 0
 	for i := range r.from {
 		k := r.first + i
-		s, err := types.OpenStream(c.Txn, c.Key(k))
-		if err != nil {
+		if err := c.reopen(r, k); err != nil {
 			return false, err
 		}
+		s := r.stream
 		if !s.Exists() {
 			continue
 		}
 		got := false
 		if r.group != nil {
-			got, err = c.readGroup(r, &s, k, r.from[i])
+			got, err = c.readGroup(r, k, r.from[i])
 		} else if s.Len() > 0 && s.TopID().Compare(r.from[i].id) > 0 {
 			got = true
 			c.streamName(k)
 			from, _ := r.from[i].id.Next()
-			err = c.streamEntries(&s, from, types.MaxStreamID, false, r.count)
+			err = c.streamEntries(s, from, types.MaxStreamID, false, r.count)
 		}
 		if err != nil {
 			return false, err
@@ -210,6 +216,19 @@ func (c *Ctx) readStreams(r *streamRead) (served bool, err error) {
 	return true, nil
 }
 
+// reopen opens the stream at args[key], and the group of it, unless they are open already. A key may be named twice.
+func (c *Ctx) reopen(r *streamRead, key int) error {
+	if len(r.from) == 1 {
+		return nil
+	}
+	s, err := types.OpenStream(c.Txn, c.Key(key))
+	r.stream = &s
+	if err == nil && r.group != nil {
+		r.g, err = s.Group(r.group)
+	}
+	return err
+}
+
 // streamName begins what is read from the stream at args[key].
 func (c *Ctx) streamName(key int) {
 	if !c.Out.Proto3 {
@@ -219,11 +238,8 @@ func (c *Ctx) streamName(key int) {
 }
 
 // readGroup reads from one stream for a consumer, which is made if it is new, and says whether there was anything: a history is, even an empty one.
-func (c *Ctx) readGroup(r *streamRead, s *types.Stream, key int, from streamFrom) (got bool, err error) {
-	g, err := s.Group(r.group)
-	if err != nil || g == nil {
-		return false, err
-	}
+func (c *Ctx) readGroup(r *streamRead, key int, from streamFrom) (got bool, err error) {
+	g := r.g
 	consumer, created, err := g.CreateConsumer(r.consumer)
 	if err != nil {
 		return false, err

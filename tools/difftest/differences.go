@@ -138,7 +138,12 @@ var intendedDifferences = []intended{
 		Name: "inside of streams",
 		What: "In `XINFO STREAM`, `radix-tree-keys` is what Redis would have, and `radix-tree-nodes` one more.",
 		Why:  "Entries lie one by one in the store. Their grouping is kept, so that approximate trimming deletes what Redis deletes; there is no tree above it.",
+	}, {
+		Name: "WATCH and consumer groups",
+		What: "What makes the consumer groups of a stream larger or smaller (`XREADGROUP`, `XACK`, `XCLAIM`, `XGROUP`, …) fails an `EXEC` that watches the key; in Redis only what changes entries does.",
+		Why:  "A watched key is one whose record is written, and the group belongs to it.",
 	},
+
 	{
 		Name: "DUMP and RESTORE",
 		What: "`DUMP` writes RDB version 10 and compresses nothing; `RESTORE` reads up to version 11, compressed strings too, and refuses a type other than string with an error that names it.",
