@@ -135,6 +135,9 @@ func ObjectEncoding(rec engine.Record) string {
 	case keys.TypeList:
 		return ListEncoding(rec)
 	}
+	if rec.Type == keys.TypeZSet {
+		return ZSetEncoding(rec)
+	}
 	return "unknown"
 }
 

@@ -26,6 +26,8 @@ type order struct {
 	elements byte // prefix
 	markers  byte // prefix
 	blocks   *orderBlocks
+	// least is a key (without prefix) that no element is less than, if the type knows one: what was deleted before it is not passed again.
+	least []byte
 }
 
 const (
@@ -258,7 +260,7 @@ func (o *order) rank(key []byte) (int64, error) {
 	for _, g := range groups[:i] {
 		n += g.count
 	}
-	r := engine.SubRange{From: o.element(groups[i].first), To: o.element(string(key))}
+	r := engine.SubRange{From: o.from(groups[i].first), To: o.element(string(key))}
 	err := o.txn.WalkSub(o.slot, o.id, r, false, func(_, _ []byte) bool {
 		n++
 		return true
@@ -285,9 +287,12 @@ func (o *order) at(i int64) ([]byte, error) {
 
 func (o *order) element(key string) []byte { return append([]byte{o.elements}, key...) }
 
+// from is where a walk from key on begins.
+func (o *order) from(key string) []byte { return o.element(max(key, string(o.least))) }
+
 // walk returns the element that comes skip elements behind the first one from key on.
 func (o *order) walk(key string, skip int64) (found []byte, err error) {
-	r := engine.SubRange{From: o.element(key), To: []byte{o.elements + 1}}
+	r := engine.SubRange{From: o.from(key), To: []byte{o.elements + 1}}
 	err = o.txn.WalkSub(o.slot, o.id, r, false, func(sub, _ []byte) bool {
 		if skip == 0 {
 			found = append(make([]byte, 0, len(sub)), sub[1:]...)

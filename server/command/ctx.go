@@ -52,6 +52,7 @@ var errorTexts = []struct {
 	{types.ErrNotFloat, resp.ErrNotFloat},
 	{types.ErrOverflow, resp.ErrOverflow},
 	{types.ErrNaN, resp.ErrNaN},
+	{types.ErrScoreNaN, resp.ErrScoreNaN},
 	{types.ErrNoKey, resp.ErrNoKey},
 	{types.ErrTooLong, resp.ErrTooLong},
 	{types.ErrIDTooSmall, resp.ErrIDTooSmall},

@@ -15,6 +15,9 @@ var ownDocs = []string{"connection", "server", "cluster", "transactions"}
 // laterDocs are commands whose arguments are described as in a release after 7.2.
 var laterDocs = []string{"hscan"}
 
+// laterRows are commands that Redis 7.2 describes otherwise than 7.0.
+var laterRows = []string{"zrank", "zrevrank"}
+
 // TestRowsAreRedis compares what COMMAND INFO and COMMAND DOCS say of every command with the real ones. Summaries
 // and complexities are our own; what Redis 7.0 does not know is left out.
 func TestRowsAreRedis(t *testing.T) {
@@ -33,7 +36,7 @@ func TestRowsAreRedis(t *testing.T) {
 		}
 		compare := func(cmd *Command) {
 			for _, what := range []string{"INFO", "DOCS"} {
-				if what == "DOCS" && (slices.Contains(ownDocs, cmd.Group) || slices.Contains(laterDocs, cmd.Name)) {
+				if what == "DOCS" && (slices.Contains(ownDocs, cmd.Group) || slices.Contains(laterDocs, cmd.Name)) || slices.Contains(laterRows, cmd.Name) {
 					continue
 				}
 				want, err := theirs.Must("COMMAND", what, cmd.Name)

@@ -6,7 +6,7 @@ import (
 )
 
 // AppendDouble appends f as Redis 7.2 prints doubles in replies (d2string): the
-// shortest digits that read back as f, whole numbers below 2^52 without exponent.
+// shortest digits that read back as f, whole numbers up to 2^62 without exponent.
 func AppendDouble(dst []byte, f float64) []byte {
 	switch {
 	case math.IsNaN(f):
@@ -20,7 +20,7 @@ func AppendDouble(dst []byte, f float64) []byte {
 			return append(dst, "-0"...)
 		}
 		return append(dst, '0')
-	case math.Abs(f) < 1<<52 && f == math.Trunc(f):
+	case math.Abs(f) <= 1<<62 && f == math.Trunc(f):
 		return strconv.AppendInt(dst, int64(f), 10)
 	}
 	return appendShortest(dst, f)

@@ -13,6 +13,7 @@ const (
 	ErrClusterDown = "CLUSTERDOWN The cluster is down"
 	ErrOverflow    = "ERR increment or decrement would overflow"
 	ErrNaN         = "ERR increment would produce NaN or Infinity"
+	ErrScoreNaN    = "ERR resulting score is not a number (NaN)"
 	ErrTooLong     = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 	ErrElement     = "ERR an element of a collection may have up to 64 MiB"
 	ErrTooLarge    = "ERR the command writes more than fits into one transaction"

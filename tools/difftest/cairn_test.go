@@ -53,7 +53,7 @@ func TestCommandTable(t *testing.T) {
 
 // changedIn72 are the commands that Redis 7.2 has and 7.0 has not, and those that it, or a later release, describes otherwise.
 var changedIn72 = []string{"client|setinfo", "client|no-touch", "cluster|myshardid", "client|list", "client|kill", "waitaof",
-	"hscan"}
+	"hscan", "zrank", "zrevrank"}
 
 // unknownToRedis are Cairn's own commands, and those of Valkey and of later releases.
 var unknownToRedis = []string{"cairn.sync", "cluster|recover", "cluster|migrateslots", "cluster|getslotmigrations", "cluster|cancelslotmigrations", "cluster|slot-stats",

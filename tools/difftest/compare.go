@@ -33,6 +33,23 @@ var rules = map[string]rule{
 	"hscan":      sameCollectionScan(2),
 	"hrandfield": sameLength, // the state check looks at what it returns
 
+	"zadd":             sameScores,
+	"zincrby":          sameScores,
+	"zscore":           sameScores,
+	"zmscore":          sameScores,
+	"zrange":           sameScores,
+	"zrangebyscore":    sameScores,
+	"zrevrange":        sameScores,
+	"zrevrangebyscore": sameScores,
+	"zpopmin":          sameScores,
+	"zpopmax":          sameScores,
+	"zmpop":            sameScores,
+	"zunion":           sameScores,
+	"zinter":           sameScores,
+	"zdiff":            sameScores,
+	"zscan":            sameZScan,
+	"zrandmember":      sameLength, // the state check looks at what it returns
+
 	"randomkey":       sameShape, // the state check looks at what it returns
 	"time":            sameShape,
 	"lastsave":        sameShape,

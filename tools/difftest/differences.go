@@ -76,6 +76,16 @@ var intendedDifferences = []intended{
 		Why:  "An element lies in the store as a whole; a string is divided into chunks.",
 	},
 	{
+		Name: "scores",
+		What: "Numbers in replies have as few digits as tell them from others, as in Redis 7.2 (`0.1`); Redis 7.0 prints 17 (`0.10000000000000001`). `ZRANK` and `ZREVRANK` take `WITHSCORE`. `ZADD` of more members at once than fit into a listpack makes a skiplist even when they turn out to be the same ones.",
+		Why:  "Cairn follows Redis 7.2.",
+	},
+	{
+		Name: "ranges by members",
+		What: "`ZRANGEBYLEX` and its kin on members of different scores find others than Redis, which does not specify what it finds. `ZSCAN` returns the members of a skiplist in another order.",
+		Why:  "The members are in the order of their scores: there is no range of names to look up.",
+	},
+	{
 		Name: "order of HELLO",
 		What: "`HELLO` checks its syntax before it authenticates, as Redis 7.2; Redis 7.0 the other way round.",
 		Why:  "Cairn follows Redis 7.2.",

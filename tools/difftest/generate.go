@@ -215,8 +215,19 @@ func unsafeCommand(args []string) bool {
 		return slices.Contains(args, "*") // ids from the clock differ
 	case "lrem":
 		return len(args) > 2 && args[2] == leastInt // Redis 7.0 takes it for a count, and removes more than it says
+	case "zrank", "zrevrank":
+		return len(args) > 3 // Redis 7.0 has no WITHSCORE, and lets it spoil a transaction
+	case "zadd": // see the pool lexset
+		return len(args) > 1 && strings.HasPrefix(args[1], "lex") && slices.ContainsFunc(everySecond(args[2:]), func(score string) bool { return score != "0" })
 	}
 	return false
+}
+
+func everySecond(args []string) (some []string) {
+	for i := 0; i < len(args); i += 2 {
+		some = append(some, args[i])
+	}
+	return some
 }
 
 func (g *generator) pick(pool []string) string { return pool[g.rng.IntN(len(pool))] }
@@ -265,6 +276,10 @@ func (g *generator) draw(name string) string {
 		return g.value()
 	case "item":
 		return g.item()
+	case "score":
+		return g.mixed(floats, func() string { return strconv.Itoa(g.rng.IntN(9) - 4) })
+	case "scorelimit":
+		return g.mixed(scoreLimits, func() string { return g.pick([]string{"", "", "("}) + strconv.Itoa(g.rng.IntN(9)-4) })
 	case "bittype":
 		return g.mixed(bitTypes, func() string { return g.pick([]string{"u", "i"}) + strconv.Itoa(1+g.rng.IntN(63)) })
 	case "bitpos":

@@ -36,6 +36,17 @@ var pools = map[string][]string{
 		"NX", "xx", "get", "ex", "KEEPTTL", "help", "reply", strings.Repeat("z", 200), "it's", "a\r\nb",
 	},
 	"subcommand": subcommandNames,
+	"zset":       {"z0", "z1", "z2", "{t}z", "z\x00\xff"},
+	// lexset holds members of one score only: other ranges by members are not specified.
+	"lexset": {"lex0", "lex1", "lex2"},
+	"member": {
+		"m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9", "", "10", "-1", "bin\x00\xff\r\n", strings.Repeat("m", 64), strings.Repeat("m", 65), strings.Repeat("m", 300),
+	},
+	"limit": {
+		"0", "1", "2", "3", "10", "100", "-1", "-3", "-10", "9223372036854775807", "4611686018427387904", "-9223372036854775808", "9223372036854775808", "abc", "", "1.5",
+	},
+	"memberglob": {"*", "m*", "m?", "m[0-3]", "", "[^m]*", "bin*", "nothing"},
+	"lexlimit":   {"-", "+", "-", "+", "[m1", "(m1", "[m3", "(m5", "[m9", "[", "(", "[mmm", "(mmm", "[bin", "[zz", "", "m1", "-m", "+m", "-\x00m", "[m3\x00"},
 }
 
 var globs = []string{"*", "k*", "k?", "k[0-3]", "k[^0-3]", "{t}*", "", "[a-", "\\k0", "k\\", "**", "*\x00*", "[^]", "[]k]0", "K*", "?", "nothing", "k[3-0]", "[[]"}
@@ -58,6 +69,11 @@ var floats = []string{
 	"0", "-0", "0.1", "0.2", "-0.1", "1.0", "3.0e3", "1e21", "1e-7", "123456789.123456789", "1e308", "-1e308", "1.7976931348623157e308", "1e-400", "1e5000",
 	"5e-324", "inf", "-inf", "+inf", "infinity", "nan", "NaN", "-nan", "0x1p3", "0x10", " 1.5", "1.5 ", "", "abc", "1..5", "1e", ".5", "5.", "+1.5", "1,5",
 	"9007199254740993", "9223372036854775807", "0.000000000000000001", "100000000000000000000",
+}
+
+// scoreLimits are the ends of ranges of scores.
+var scoreLimits = []string{
+	"-inf", "+inf", "inf", "(inf", "(-inf", "0", "-0", "(0", "(-0", "1", "(1", "(-1", "", "(", " 1", "1 ", "( 1", "nan", "1e400", "-1e400", "1e-400", "1\x00x", "abc", "(abc", "((1", "0x1p3", "1.5", "infinity",
 }
 
 var indexes = []string{
