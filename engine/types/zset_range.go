@@ -285,8 +285,8 @@ func (z *ZSet) Rank(member []byte) (rank int64, score float64, found bool, err e
 	return rank, score, true, err
 }
 
-// rangeDelete is from how many places on they are deleted as a range.
-const rangeDelete = 1024
+// zsetRangeFrom is from how many places on they are deleted as a range.
+const zsetRangeFrom = 1024
 
 // RemoveSpan takes the elements of a span out, but for the first skip ones, and no more than limit (negative: all). It saves the set and
 // returns how many they were.
@@ -356,7 +356,7 @@ func (z *ZSet) removeRun(run []Scored) error {
 		z.cutPacked(min(a, b), max(aEnd, bEnd), int64(len(run)))
 		return z.Save()
 	}
-	whole := len(run) >= rangeDelete
+	whole := len(run) >= zsetRangeFrom
 	if whole {
 		if err := z.deletePlaces(run[0], run[len(run)-1]); err != nil {
 			return err
