@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -103,6 +104,7 @@ type checker struct {
 	fields   uint64          // hashes with fields that expire, each of which has one
 	lastSub  uint64
 	keyBuf   []byte
+	arena    arena
 }
 
 // start takes a snapshot and what memory says at that moment, and holds s.life afterwards.
@@ -377,6 +379,7 @@ func (c *checker) checkKey(key, value []byte) {
 		c.checkMeta(p, key, value)
 	case keys.KindSub:
 		c.r.SubKeys++
+		c.checkCachedSub(p, key, value)
 		if p.ID != c.lastSub && !c.arriving {
 			c.lastSub = p.ID
 			if _, known := c.ids[p.ID]; !known {
@@ -491,11 +494,19 @@ func (c *checker) checkExpiry(p keys.Parsed, kind keys.ExpiryKind, at int64) {
 
 // checkCache compares the record table with the store, as long as nothing is written.
 func (c *checker) checkCache(slot uint16, key, value []byte) {
-	var a arena
-	a.grow(0)
-	got, ok := c.s.records.get(&a, hashKey(key), key)
+	c.arena.reset()
+	got, ok := c.s.records.get(&c.arena, hashKey(key), key)
 	if ok && string(got) != string(value) && c.s.commits.Load() == c.commits {
 		c.r.problem("slot %d: the record table differs from the store", slot)
+	}
+}
+
+// checkCachedSub is checkCache for a sub-key, which the table may hold to be absent, too.
+func (c *checker) checkCachedSub(p keys.Parsed, key, value []byte) {
+	c.arena.reset()
+	got, known := c.s.records.getSub(&c.arena, p.Slot, p.ID, hashKey(key), key)
+	if known && (got == nil || !bytes.Equal(got, value)) && c.s.commits.Load() == c.commits {
+		c.r.problem("slot %d: the record table differs from the store in a sub-key", p.Slot)
 	}
 }
 

@@ -69,6 +69,7 @@ func (t *Txn) commit() error {
 	if err != nil {
 		return err
 	}
+	t.cacheSubs()
 	t.dependOn(end)
 	return nil
 }
@@ -259,7 +260,7 @@ func (t *Txn) publish(end Offset) {
 			s.records.put(o.slot, o.hash, o.key, o.val)
 		case o.meta:
 			s.records.put(o.slot, o.hash, o.key, nil)
-		case o.kind == opSet && len(o.key) > 2 && o.key[2] == byte(keys.KindGarbage):
+		case o.kind == opSet && o.of(keys.KindGarbage):
 			s.reclaims.add(o.slot)
 		}
 	}

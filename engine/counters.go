@@ -176,7 +176,7 @@ func (t *Txn) SlotCounts(slot uint16) Counts {
 // touchedSlot is what a transaction changes in a slot.
 type touchedSlot struct {
 	slot     uint16
-	newIDs   bool
+	firstID  uint64 // of the ids given, 0 for none
 	earliest int64 // the earliest expiry written, 0 for none
 	deltas   []delta
 }
@@ -194,7 +194,7 @@ func (ts *touchedSlot) changed() bool {
 			return true
 		}
 	}
-	return ts.newIDs
+	return ts.firstID != 0
 }
 
 // touchedSlots are the slots that a transaction writes, found by slot in O(1).

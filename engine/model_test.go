@@ -126,6 +126,15 @@ func (mt *modelTest) compare(k modelKey) {
 			mt.t.Fatalf("%v: sub-key %x is %q, %v; want %q", k, sub, b, ok, v)
 		}
 	}
+	for i := range uint32(6) {
+		sub := binary.BigEndian.AppendUint32(nil, i)
+		if _, want := want.subs[string(sub)]; !want {
+			_, ok, err := mt.tx.GetSub(mt.key(k).Slot, r.ID, sub)
+			if mt.fatal(err); ok {
+				mt.t.Fatalf("%v: sub-key %x is there", k, sub)
+			}
+		}
+	}
 }
 
 // put writes an inline or a spread value, with or without an expiry.
@@ -151,6 +160,9 @@ func (mt *modelTest) put(k modelKey) {
 			mt.fatal(mt.tx.PutSub(slot, id, []byte(sub), []byte(v.subs[sub])))
 		}
 		h.Encoding, h.ID, h.Count = keys.EncodingSpread, id, uint64(n)
+		if mt.rng.IntN(2) == 0 {
+			h.Type, h.Bytes = keys.TypeHash, subBytes(v.subs)
+		}
 	}
 	mt.fatal(mt.tx.Put(mt.key(k), h, []byte(v.value)))
 	mt.m[k] = v
@@ -173,7 +185,18 @@ func (mt *modelTest) changeSub(k modelKey) {
 		delete(v.subs, sub)
 		mt.fatal(mt.tx.DeleteSub(mt.key(k).Slot, r.ID, []byte(sub)))
 	}
+	if r.Type == keys.TypeHash {
+		r.Count, r.Bytes = uint64(len(v.subs)), subBytes(v.subs)
+		mt.fatal(mt.tx.Put(mt.key(k), r.Header, r.Value))
+	}
 	mt.m[k] = v
+}
+
+func subBytes(subs map[string]string) (n uint64) {
+	for sub, v := range subs {
+		n += keys.SubBytes([]byte(sub), []byte(v))
+	}
+	return n
 }
 
 func (mt *modelTest) remove(k modelKey) {

@@ -33,6 +33,13 @@ func (r *readPace) note(took time.Duration) {
 	}
 }
 
+// spared notes a read that the record table answered, among some that it does not.
+func (r *readPace) spared() {
+	if r.score.Load() > 0 {
+		r.score.Add(-1)
+	}
+}
+
 func (r *readPace) slow() bool { return r.score.Load() >= slowFrom }
 
 // ReadWait is the time that reads have waited for the disk since the store was opened, all together.

@@ -21,6 +21,8 @@ import (
 // Records lie in pages without pointers, so that the garbage collector has nothing to follow. The oldest page is
 // cleared out for the next records, except for those that are unsaved or were asked for again. Unsaved records
 // are never dropped: admission control keeps their share small, and pages beyond the limit take what exceeds it.
+//
+// Sub-keys lie there too, but always clean: see records_sub.go.
 type recordTable struct {
 	shards [recordShards]recordShard
 	slots  [keys.Slots]slotRecords
@@ -32,6 +34,7 @@ type recordTable struct {
 	settles atomic.Uint64
 	// dropped is set before the first slot gets a floor: until then a look-up need not fetch the slot's from memory.
 	dropped atomic.Bool
+	whole   wholeIDs
 	limit   int64
 }
 
@@ -83,6 +86,7 @@ type recordShard struct {
 	page    int // bytes of a page
 	slots   *[keys.Slots]slotRecords
 	dropped *atomic.Bool
+	whole   *wholeIDs
 
 	hits, misses uint64
 }
@@ -121,6 +125,7 @@ func (e entry) markUsed()        { e.setKeyWord(e.keyWord() | entryUsed) }
 func (e entry) clearUsed()       { e.setKeyWord(e.keyWord() &^ entryUsed) }
 func (e entry) wasUsed() bool    { return e.keyWord()&entryUsed != 0 }
 func (e entry) present() bool    { return e.valLen() < entryDead }
+func (e entry) kind() keys.Kind  { return keys.Kind(e[entryHeader+2]) }
 func entrySize(key, rec int) int { return (entryHeader + key + rec + 7) &^ 7 }
 
 // value returns the record, nil if it is absent.
@@ -147,7 +152,7 @@ func newRecordTable(limit int64) *recordTable {
 	t := &recordTable{limit: max(limit, minRecordTable)}
 	for i := range t.shards {
 		sh := &t.shards[i]
-		sh.slots, sh.dropped = &t.slots, &t.dropped
+		sh.slots, sh.dropped, sh.whole = &t.slots, &t.dropped, &t.whole
 		sh.quota = t.limit / recordShards
 		sh.page = min(maxRecordPage, max(minRecordPage, nextPow2(int(sh.quota/8))))
 		sh.clear()
@@ -217,8 +222,8 @@ func (sr *slotRecords) clearPopulation() {
 	sr.population.Store((sr.population.Load()>>32 + 1) << 32)
 }
 
-// whole says whether the table has all of a slot's records, which are n, and returns its population. Under the slot's lock.
-func (t *recordTable) whole(slot uint16, n int64) (population uint64, whole bool) {
+// wholeSlot says whether the table has all of a slot's records, which are n, and returns its population. Under the slot's lock.
+func (t *recordTable) wholeSlot(slot uint16, n int64) (population uint64, whole bool) {
 	population = t.slots[slot].population.Load()
 	return population, int64(uint32(population)) == n
 }
@@ -292,6 +297,7 @@ func (t *recordTable) reset() {
 			t.dirty = append(t.dirty, uint16(i))
 		}
 	}
+	t.whole.clear()
 	t.unsaved.Store(0)
 	t.settles.Add(1)
 }
@@ -316,6 +322,7 @@ func (t *recordTable) resetSlots(slots []uint16) {
 	}
 	t.dirty = without(t.dirty, slots)
 	t.hot = without(t.hot, slots)
+	t.whole.clearSlots(slots)
 	t.settles.Add(1)
 }
 

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"bytes"
+
+	"github.com/cairndb/cairn/engine/keys"
 )
 
 const (
@@ -55,7 +57,9 @@ func (sh *recordShard) insert(hash uint64, key, rec []byte, round uint32) {
 		sh.growIndex()
 	}
 	pos, old := sh.find(hash, key) // making room may have dropped it
-	sh.slots[e.slot()].count(old != nil && old.present() && !sh.void(old), rec != nil)
+	if e.kind() == keys.KindMeta {
+		sh.slots[e.slot()].count(old != nil && old.present() && !sh.void(old), rec != nil)
+	}
 	if old != nil {
 		old.setValLen(entryDead)
 	} else {
@@ -178,7 +182,7 @@ func (sh *recordShard) clearOut(n uint32, force bool) {
 			if !sh.unsaved(e) && (force || !e.wasUsed() || void) {
 				sh.forget(pos)
 				if e.present() && !void {
-					sh.slots[e.slot()].population.Add(droppedOne)
+					sh.gaveWay(e)
 				}
 			} else {
 				e.clearUsed()
@@ -190,6 +194,15 @@ func (sh *recordShard) clearOut(n uint32, force bool) {
 		from += size
 	}
 	p.used = to
+}
+
+// gaveWay notes that the table has lost what exists.
+func (sh *recordShard) gaveWay(e entry) {
+	if e.kind() == keys.KindSub {
+		sh.whole.end(e.slot(), e.id())
+	} else {
+		sh.slots[e.slot()].population.Add(droppedOne)
+	}
 }
 
 func (sh *recordShard) unsaved(e entry) bool { return e.round() > sh.slots[e.slot()].settled.Load() }

@@ -129,7 +129,7 @@ func TestPopulation(t *testing.T) {
 		t.Helper()
 		want := populations(table)
 		for slot := range uint16(slots) {
-			if _, whole := table.whole(slot, int64(want[slot])); !whole {
+			if _, whole := table.wholeSlot(slot, int64(want[slot])); !whole {
 				t.Fatalf("%s: slot %d has %d records, not %d", when, slot, want[slot], uint32(table.slots[slot].population.Load()))
 			}
 		}

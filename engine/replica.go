@@ -402,6 +402,14 @@ func (s *Store) publishOp(p *keys.Parsed, set bool, key, value []byte) error {
 		}
 		s.records.put(p.Slot, hashKey(key), key, value)
 		s.modified(p.DB, p.Name)
+	case keys.KindSub:
+		switch {
+		case !set:
+			value = nil
+		case value == nil:
+			value = noValue
+		}
+		s.records.putSub(p.Slot, p.ID, hashKey(key), key, value, false)
 	case keys.KindExpiry:
 		if set {
 			s.expiries.lower(p.Slot, p.ExpireAt)

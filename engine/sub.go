@@ -13,8 +13,10 @@ func (t *Txn) NewID(slot uint16) (uint64, error) {
 		return 0, err
 	}
 	st := &t.s.slots[slot]
-	t.touched.at(slot).newIDs = true
 	id := st.nextID
+	if ts := t.touched.at(slot); ts.firstID == 0 {
+		ts.firstID = id
+	}
 	st.nextID++
 	return id, nil
 }
@@ -22,19 +24,32 @@ func (t *Txn) NewID(slot uint16) (uint64, error) {
 // GetSub, PutSub and DeleteSub work on the sub-keys of an id (chunks, elements); DeleteSub of an absent one is no error.
 func (t *Txn) GetSub(slot uint16, id uint64, sub []byte) ([]byte, bool, error) {
 	t.keyBuf = keys.AppendSub(t.keyBuf[:0], slot, id, sub)
-	if i := t.set.find(hashKey(t.keyBuf), t.keyBuf); i >= 0 {
+	hash := hashKey(t.keyBuf)
+	if i := t.set.find(hash, t.keyBuf); i >= 0 {
 		o := &t.set.ops[i]
 		return o.val, o.kind == opSet && i >= t.set.flush, nil
 	}
-	if t.set.flush > 0 {
+	if t.set.flush > 0 || t.s.slots[slot].arrival != nil {
 		return nil, false, nil
 	}
+	if v, known := t.s.records.getSub(&t.arena, slot, id, hash, t.keyBuf); known {
+		t.s.reads.spared()
+		return v, v != nil, nil
+	}
 	v, closer, err := t.s.read(t.keyBuf)
-	if err != nil || closer == nil {
+	if err != nil {
 		return nil, false, err
+	}
+	if closer == nil {
+		// Whoever may write is about to: the table would be told twice.
+		if !t.mayWrite(slot) {
+			t.s.records.fillSub(hash, t.keyBuf, nil)
+		}
+		return nil, false, nil
 	}
 	v = t.arena.copy(v)
 	_ = closer.Close()
+	t.s.records.fillSub(hash, t.keyBuf, v)
 	return v, true, nil
 }
 

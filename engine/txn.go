@@ -152,7 +152,7 @@ func (t *Txn) lookup(slot uint16, hash uint64, key []byte) ([]byte, error) {
 // absent says that there is no such record for sure, without asking Pebble: the table has all records of the slot, but not this one. False
 // says nothing. Under the slot's lock.
 func (s *Store) absent(slot uint16, hash uint64, key []byte) bool {
-	population, whole := s.records.whole(slot, s.counters.keys(slot))
+	population, whole := s.records.wholeSlot(slot, s.counters.keys(slot))
 	return whole && !s.records.has(hash, key) && s.records.slots[slot].population.Load() == population
 }
 

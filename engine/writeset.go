@@ -3,6 +3,8 @@ package engine
 import (
 	"bytes"
 	"hash/maphash"
+
+	"github.com/cairndb/cairn/engine/keys"
 )
 
 // arena hands out memory that lives until the transaction ends.
@@ -16,10 +18,10 @@ const (
 	arenaMax = 1 << 20
 )
 
-// alloc returns n bytes of undefined content with no spare capacity.
+// alloc returns n bytes of undefined content with no spare capacity; never nil.
 func (a *arena) alloc(n int) []byte {
 	a.used += n
-	if cap(a.chunk)-len(a.chunk) < n {
+	if a.chunk == nil || cap(a.chunk)-len(a.chunk) < n {
 		if n > arenaMax/4 {
 			return make([]byte, n)
 		}
@@ -68,6 +70,9 @@ type op struct {
 	superseded bool
 	meta       bool
 }
+
+// of says whether the op writes or deletes one key of a kind.
+func (o *op) of(k keys.Kind) bool { return o.kind <= opDelete && len(o.key) > 2 && o.key[2] == byte(k) }
 
 // delta is what an op changes in the counters of its slot and database.
 type delta struct {
