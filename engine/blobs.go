@@ -199,13 +199,6 @@ func (s *Store) separation() pebble.ValueSeparationPolicy {
 // findBlobs makes sure that each blob file is there that the MANIFEST names, as Pebble does for its tables. A shorter one is told,
 // and found out by whoever reads it.
 func (s *Store) findBlobs(dir string) error {
-	found, err := pebble.Peek(dir, s.fs)
-	if errors.Is(err, iofs.ErrNotExist) || err == nil && !found.Exists {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
 	po := s.pebbleOptions(s.fs)
 	po.ReadOnly, po.CacheSize = true, 1<<20
 	db, err := s.openPebble(dir, po)

@@ -177,7 +177,7 @@ func (t *Txn) SlotCounts(slot uint16) Counts {
 type touchedSlot struct {
 	slot     uint16
 	firstID  uint64 // of the ids given, 0 for none
-	earliest int64 // the earliest expiry written, 0 for none
+	earliest int64  // the earliest expiry written, 0 for none
 	deltas   []delta
 }
 

@@ -557,7 +557,7 @@ func TestFolder(t *testing.T) {
 	if current, err := checkVersion("d", mem); err != nil || !current {
 		t.Errorf("an older folder is not upgraded: %v", err)
 	}
-	if err := writeFile(mem, "d/"+versionFile, []byte(versionHead+"3\n")); err != nil {
+	if err := writeFile(mem, "d/"+versionFile, []byte(versionHead+"4\n")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open("d", testOptions(mem)); !errors.Is(err, ErrFolder) {

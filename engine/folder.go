@@ -30,8 +30,10 @@ const (
 	logFolder   = "log"
 	storeFolder = "store"
 
-	// Format 2 came with slots that are being imported (keys.KindImport); there is nothing else that format 1 did not have.
-	versionLine  = "cairn data folder, format 2\n"
+	// Format 2 came with slots that are being imported (keys.KindImport), format 3 with collections, and with filters of whole keys in stores that are
+	// new; there is nothing else that the ones before did not have.
+	versionLine  = "cairn data folder, format 3\n"
+	versionLine2 = "cairn data folder, format 2\n"
 	versionLine1 = "cairn data folder, format 1\n"
 	versionHead  = "cairn data folder, format "
 	ballastSize  = 8 << 20
@@ -128,7 +130,7 @@ func checkVersion(dir string, fs vfs.FS) (current bool, err error) {
 		return false, fmt.Errorf("engine: reading the data folder's version: %w", err)
 	}
 	switch {
-	case string(line) == versionLine, string(line) == versionLine1:
+	case string(line) == versionLine, string(line) == versionLine2, string(line) == versionLine1:
 		return string(line) == versionLine, nil
 	case strings.HasPrefix(string(line), versionHead):
 		return false, fmt.Errorf("%w: %s says %q, this version knows %q: use the version that wrote it, or a newer one",

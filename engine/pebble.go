@@ -17,9 +17,16 @@ import (
 	"github.com/cairndb/cairn/engine/keys"
 )
 
-// comparer orders keys bytewise; Bloom filters hold keys.Split of them. Its name is stored in every
-// file and can't change.
+// comparer orders keys bytewise; Bloom filters hold whole keys, those of elements too: most look-ups of these find nothing. Its name
+// is stored in every file and can't change.
 var comparer = func() *pebble.Comparer {
+	c := *pebble.DefaultComparer
+	c.Name = "cairn.v2"
+	return &c
+}()
+
+// firstComparer is that of stores which were made before there were collections, and which keep it: filters hold keys.Split of a key.
+var firstComparer = func() *pebble.Comparer {
 	c := *pebble.DefaultComparer
 	c.Name = "cairn.v1"
 	c.Split = keys.Split
@@ -28,13 +35,30 @@ var comparer = func() *pebble.Comparer {
 	return &c
 }()
 
+// comparerOf returns the comparer that the options file of a store names.
+func comparerOf(fs vfs.FS, optionsFile string) (*pebble.Comparer, error) {
+	if optionsFile == "" {
+		return comparer, nil
+	}
+	f, err := fs.Open(optionsFile)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if bytes.Contains(b, []byte("comparer="+firstComparer.Name+"\n")) {
+		return firstComparer, err
+	}
+	return comparer, err
+}
+
 // pebbleOptions are settings for this use, found by measuring: no WAL, large memtables, small blocks,
 // Bloom filters everywhere, early compaction of level 0.
 func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 	o := &s.o
 	po := &pebble.Options{
 		FS:                          fs,
-		Comparer:                    comparer,
+		Comparer:                    s.comparer,
 		FormatMajorVersion:          pebble.FormatNewest,
 		DisableWAL:                  true,
 		DisableAutomaticCompactions: o.ReadOnly,

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	iofs "io/fs"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,8 @@ type Store struct {
 	fs   *storeFS
 	log  *wal.Log
 	db   *pebble.DB
+	// comparer is the one that the store was made with.
+	comparer *pebble.Comparer
 
 	packing atomic.Pointer[Packing]
 	derived derived
@@ -168,7 +171,7 @@ func (s *Store) open() (err error) {
 }
 
 func (s *Store) openStore(dir string) error {
-	err := s.findBlobs(dir)
+	err := s.lookAt(dir)
 	if err == nil {
 		s.db, err = s.openPebble(dir, s.pebbleOptions(s.fs))
 	}
@@ -176,6 +179,22 @@ func (s *Store) openStore(dir string) error {
 		return fmt.Errorf("opening %s: %w", dir, storeError(err))
 	}
 	return nil
+}
+
+// lookAt finds out what there is to know of the store in dir, if there is one, before it is opened.
+func (s *Store) lookAt(dir string) error {
+	s.comparer = comparer
+	found, err := pebble.Peek(dir, s.fs)
+	if errors.Is(err, iofs.ErrNotExist) || err == nil && !found.Exists {
+		return nil
+	}
+	if err == nil {
+		s.comparer, err = comparerOf(s.fs, found.OptionsFilename)
+	}
+	if err != nil {
+		return err
+	}
+	return s.findBlobs(dir)
 }
 
 // openPebble opens Pebble, or gives up on it at the first error that is fatal to it: it

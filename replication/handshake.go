@@ -15,9 +15,9 @@ import (
 const Command = "CAIRN.SYNC"
 
 const (
-	// Version 2 came with data folders of format 2: an older node could not apply the import of a slot.
-	protocolVersion = "2"
-	greeting        = "+CAIRN 2"
+	// Version 3 came with data folders of format 3: an older node would not know collections, nor open such a store.
+	protocolVersion = "3"
+	greeting        = "+CAIRN 3"
 	// maxTerms is how many terms of its history a node tells. If the common point lies further back, a full sync is needed.
 	maxTerms = 256
 	maxID    = 64

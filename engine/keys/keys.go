@@ -229,7 +229,7 @@ func SetDB(key []byte, db uint8) {
 	}
 }
 
-// Split returns the length of the part of a key that Bloom filters hold: all of it, except
+// Split returns the length of the part of a key that the Bloom filters of stores from before format 3 hold: all of it, except
 // that the sub-keys of an id share a prefix. Keys that do not parse are their own prefix.
 func Split(key []byte) int {
 	if len(key) > subLen && key[2] == byte(KindSub) && key[0] < Slots>>8 {
