@@ -110,6 +110,7 @@ func (t *Txn) apply(kind wal.Kind, slots []uint16) (Offset, error) {
 	}
 	s.commits.Add(1)
 	t.publish(end)
+	s.published.Store(end)
 	s.noteWrites()
 	return end, nil
 }

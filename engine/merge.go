@@ -19,29 +19,12 @@ type mergedIter struct {
 	reverse bool  // first and next go down; seek does not
 }
 
-// newMergedIter opens an iterator over the sub-keys from lower to upper (exclusive).
-func (s *Store) newMergedIter(t *Txn, lower, upper []byte) (*mergedIter, error) {
-	m := &mergedIter{}
-	if t.set.flush == 0 {
-		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-		if err != nil {
-			return nil, storeError(err)
-		}
-		m.it = it
-	}
-	m.own = t.writesIn(nil, lower, upper)
-	m.deleted = t.rangesIn(lower, upper)
-	slices.SortFunc(m.own, compareOps)
-	return m, nil
-}
-
 func compareOps(a, b *op) int { return bytes.Compare(a.key, b.key) }
 
-// writesIn appends the transaction's writes of single keys from lower to upper (exclusive).
-func (t *Txn) writesIn(dst []*op, lower, upper []byte) []*op {
+// metaWrites appends the transaction's writes of a slot's meta records.
+func (t *Txn) metaWrites(dst []*op, slot uint16) []*op {
 	for i := t.set.flush; i < len(t.set.ops); i++ {
-		o := &t.set.ops[i]
-		if !o.superseded && o.kind <= opDelete && bytes.Compare(o.key, lower) >= 0 && bytes.Compare(o.key, upper) < 0 {
+		if o := &t.set.ops[i]; o.slot == slot && o.meta && !o.superseded {
 			dst = append(dst, o)
 		}
 	}

@@ -42,6 +42,7 @@ func (s *Store) recover() error {
 	s.recovery.To = s.log.End()
 	s.recovery.Took = time.Since(start)
 	s.worldOffset = s.log.End()
+	s.published.Store(s.worldOffset)
 	if s.recovery.Records > 0 {
 		s.o.Logger.Info("store: log replayed", "from", s.recovery.From, "to", s.recovery.To,
 			"records", s.recovery.Records, "took", s.recovery.Took)

@@ -391,6 +391,7 @@ func (s *Store) publish(r *replicated) error {
 		s.worldOffset = r.End
 		s.noteMapping(r.End)
 	}
+	s.published.Store(r.End)
 	return err
 }
 

@@ -113,7 +113,7 @@ func (w *walker) seek(slot uint16, hash uint32) bool {
 		}
 	}
 	if w.t != nil && w.t.touched.peek(slot) != nil {
-		writes = w.t.writesIn(writes, keys.AppendKind(nil, slot, keys.KindMeta), keys.AppendKindEnd(nil, slot, keys.KindMeta))
+		writes = w.t.metaWrites(writes, slot)
 	}
 	w.it.cover(writes)
 	w.p.Slot = slot

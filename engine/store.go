@@ -41,6 +41,8 @@ type Store struct {
 	mappedAt Offset
 	slots    [keys.Slots]slotState
 	commitMu sync.Mutex
+	// published is the offset up to which all commits are in Pebble and the record table.
+	published atomic.Uint64
 	// following: another node's log is the only source of changes; applier applies it.
 	following   atomic.Bool
 	applier     applier

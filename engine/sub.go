@@ -36,11 +36,11 @@ func (t *Txn) GetSub(slot uint16, id uint64, sub []byte) ([]byte, bool, error) {
 		t.s.reads.spared()
 		return v, v != nil, nil
 	}
-	v, closer, err := t.s.read(t.keyBuf)
+	v, found, err := t.read(slot, t.keyBuf)
 	if err != nil {
 		return nil, false, err
 	}
-	if closer == nil {
+	if !found {
 		// Whoever may write is about to: the table would be told twice.
 		if !t.mayWrite(slot) {
 			t.s.records.fillSub(hash, t.keyBuf, nil)
@@ -48,7 +48,6 @@ func (t *Txn) GetSub(slot uint16, id uint64, sub []byte) ([]byte, bool, error) {
 		return nil, false, nil
 	}
 	v = t.arena.copy(v)
-	_ = closer.Close()
 	t.s.records.fillSub(hash, t.keyBuf, v)
 	return v, true, nil
 }
@@ -84,7 +83,7 @@ func (t *Txn) DeleteSubRange(slot uint16, id uint64, r SubRange) error {
 		return err
 	}
 	lower, upper := r.bounds(slot, id)
-	for _, o := range t.writesIn(nil, lower, upper) {
+	for _, o := range t.subWrites(slot, id, lower, upper) {
 		if o.kind == opSet {
 			t.write(op{kind: opDelete, slot: slot, key: o.key})
 		}
@@ -118,7 +117,7 @@ func (t *Txn) WalkSub(slot uint16, id uint64, r SubRange, reverse bool, fn func(
 	if bytes.Compare(lower, upper) >= 0 {
 		return nil
 	}
-	it, err := t.s.newMergedIter(t, lower, upper)
+	it, err := t.openWalk(slot, id, lower, upper)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,9 @@ type Txn struct {
 
 	hits, misses uint64
 
+	points, walks keptIter
+	own           ownSubs
+
 	keyBuf []byte
 	// memo is the last meta record that was looked up, so that a command that reads
 	// and then writes a key looks it up once.
@@ -66,6 +69,7 @@ func (t *Txn) Rollback(mark int) {
 		t.recount()
 	}
 	t.memoOK = false
+	t.own.reset()
 }
 
 // recount sums up the deltas of all writes that no FLUSHALL has made void.
@@ -132,11 +136,11 @@ func (t *Txn) lookup(slot uint16, hash uint64, key []byte) ([]byte, error) {
 	if t.s.slots[slot].arrival != nil || t.s.absent(slot, hash, key) {
 		return nil, nil
 	}
-	v, closer, err := t.s.read(key)
+	v, found, err := t.read(slot, key)
 	if err != nil {
 		return nil, err
 	}
-	if closer == nil {
+	if !found {
 		// Whoever may write is about to: the table would be told twice.
 		if !t.mayWrite(slot) {
 			t.s.records.fill(hash, key, nil)
@@ -144,7 +148,6 @@ func (t *Txn) lookup(slot uint16, hash uint64, key []byte) ([]byte, error) {
 		return nil, nil
 	}
 	v = t.arena.copy(v)
-	_ = closer.Close()
 	t.s.records.fill(hash, key, v)
 	return v, nil
 }
@@ -362,6 +365,9 @@ func (t *Txn) Discard() {
 
 // finish makes the transaction idle again.
 func (t *Txn) finish() {
+	t.points.close()
+	t.walks.close()
+	t.own.reset()
 	t.set.reset()
 	t.touched.reset()
 	t.releaseLocks()

@@ -1,0 +1,175 @@
+package engine
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairndb/cairn/engine/keys"
+)
+
+// A transaction keeps the iterators by which it reads Pebble until it ends: to open one costs more than most reads do with it, and a burst of commands
+// is one transaction. One that is open shows what Pebble had at that moment, so for a slot it may be used as long as nothing was committed there
+// since: the slot's offset, which its lock guards, says so. The transaction's own writes go to Pebble when it ends.
+
+// keptIter is such an iterator.
+type keptIter struct {
+	it *pebble.Iterator
+	at Offset // all that was committed up to here is in it
+	// settles is the record table's count: what became clean since, and may have given way in the table, is not in it.
+	settles uint64
+	busy    bool
+}
+
+// open returns the iterator for a slot whose lock is held, opened anew if need be.
+func (k *keptIter) open(s *Store, slot uint16, o *pebble.IterOptions) (it *pebble.Iterator, err error) {
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
+	if k.it != nil && s.slots[slot].offset <= k.at && s.worldOffset <= k.at && s.records.settles.Load() == k.settles {
+		return k.it, nil
+	}
+	k.close()
+	at, settles := s.published.Load(), s.records.settles.Load()
+	if it, err = s.db.NewIter(o); err != nil {
+		return nil, storeError(err)
+	}
+	*k = keptIter{it: it, at: at, settles: settles}
+	return it, nil
+}
+
+// close ignores errors: whoever met one was told.
+func (k *keptIter) close() {
+	if k.it != nil {
+		_ = k.it.Close()
+		*k = keptIter{}
+	}
+}
+
+// read returns the stored value of a key in a slot whose lock is held, valid until the next read.
+func (t *Txn) read(slot uint16, key []byte) (value []byte, found bool, err error) {
+	s := t.s
+	start := time.Now()
+	defer func() { s.reads.note(time.Since(start)) }()
+	it, err := t.points.open(s, slot, &pointReads)
+	if err != nil {
+		return nil, false, err
+	}
+	if it.SeekPrefixGE(key) && bytes.Equal(it.Key(), key) {
+		if value, err = it.ValueAndErr(); err == nil {
+			return value, true, nil
+		}
+	}
+	if err == nil {
+		err = it.Error()
+	}
+	if err != nil {
+		t.points.close()
+		return nil, false, storeError(err)
+	}
+	return nil, false, nil
+}
+
+// subWalk is a walk over sub-keys as a transaction sees them. Its iterator is the transaction's, unless that is in the midst of another walk.
+type subWalk struct {
+	mergedIter
+	kept *keptIter
+}
+
+// openWalk begins a walk over the sub-keys of an id from lower to upper (exclusive).
+func (t *Txn) openWalk(slot uint16, id uint64, lower, upper []byte) (w subWalk, err error) {
+	if t.set.flush == 0 {
+		if t.walks.busy {
+			w.it, err = t.s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+			err = storeErrorOrNil(err)
+		} else if w.it, err = t.walks.open(t.s, slot, nil); err == nil {
+			w.it.SetBounds(lower, upper)
+			w.kept = &t.walks
+			w.kept.busy = true
+		}
+		if err != nil {
+			return w, err
+		}
+	}
+	w.own = t.subWrites(slot, id, lower, upper)
+	w.deleted = t.rangesIn(lower, upper)
+	return w, nil
+}
+
+// close reports what went wrong while iterating.
+func (w *subWalk) close() error {
+	if w.kept == nil {
+		return w.mergedIter.close()
+	}
+	w.kept.busy = false
+	err := storeErrorOrNil(w.it.Error())
+	if err != nil {
+		w.kept.close()
+	}
+	return err
+}
+
+// ownSubs are what a transaction has written of one id's sub-keys, in the order of keys, kept from one walk to the next: a burst
+// of commands may write thousands and walk as often.
+type ownSubs struct {
+	slot   uint16
+	id     uint64
+	seen   int     // operations that were looked at
+	list   []int32 // places of operations, none superseded
+	prefix []byte
+}
+
+// subWrites returns the transaction's writes of single sub-keys of an id, from lower to upper (exclusive), in their order.
+func (t *Txn) subWrites(slot uint16, id uint64, lower, upper []byte) []*op {
+	if len(t.set.ops) == 0 {
+		return nil
+	}
+	t.findSubWrites(slot, id)
+	ops, list := t.set.ops, t.own.list
+	compare := func(i int32, key []byte) int { return bytes.Compare(ops[i].key, key) }
+	from, _ := slices.BinarySearchFunc(list, lower, compare)
+	to, _ := slices.BinarySearchFunc(list, upper, compare)
+	if from >= to {
+		return nil
+	}
+	own := make([]*op, 0, to-from)
+	for _, i := range list[from:to] {
+		own = append(own, &ops[i])
+	}
+	return own
+}
+
+func (w *ownSubs) reset() { w.seen, w.list = 0, w.list[:0] }
+
+// findSubWrites brings t.own up to date for an id.
+func (t *Txn) findSubWrites(slot uint16, id uint64) {
+	w := &t.own
+	if w.slot != slot || w.id != id || w.seen < t.set.flush {
+		w.slot, w.id, w.seen, w.list = slot, id, t.set.flush, w.list[:0]
+	}
+	w.prefix = keys.AppendSub(w.prefix[:0], slot, id, nil)
+	ops := t.set.ops
+	compare := func(i int32, key []byte) int { return bytes.Compare(ops[i].key, key) }
+	sorted := len(w.list)
+	for ; w.seen < len(ops); w.seen++ {
+		o := &ops[w.seen]
+		if o.slot != slot || o.meta || o.superseded || o.kind > opDelete || !bytes.HasPrefix(o.key, w.prefix) {
+			continue
+		}
+		i, known := slices.BinarySearchFunc(w.list[:sorted], o.key, compare)
+		switch {
+		case known:
+			w.list[i] = int32(w.seen)
+		case len(w.list)-sorted > 0 || len(ops)-w.seen > 16: // many: sorted together, as no two of them have one key
+			w.list = append(w.list, int32(w.seen))
+		default:
+			w.list = slices.Insert(w.list, i, int32(w.seen))
+			sorted++
+		}
+	}
+	if sorted < len(w.list) {
+		slices.SortFunc(w.list, func(a, b int32) int { return bytes.Compare(ops[a].key, ops[b].key) })
+	}
+}
