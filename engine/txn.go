@@ -159,15 +159,14 @@ func (s *Store) absent(slot uint16, hash uint64, key []byte) bool {
 	return whole && !s.records.has(hash, key) && s.records.slots[slot].population.Load() == population
 }
 
-// Ready says whether Get(k) can be answered without waiting for the disk
+// Ready says whether Get(k), and a look-up or two in its sub-keys, can be answered without waiting for the disk
 // (written by this transaction, in the record table, or the store answers from memory of late).
 func (t *Txn) Ready(k Key) bool {
 	if !t.s.reads.slow() || t.set.flush > 0 {
 		return true
 	}
-	t.keyBuf = keys.AppendMeta(t.keyBuf[:0], k.Slot, k.DB, k.Name)
-	hash := hashKey(t.keyBuf)
-	return t.set.find(hash, t.keyBuf) >= 0 || t.s.records.has(hash, t.keyBuf)
+	r, known := t.peek(k)
+	return known && r.ID == 0
 }
 
 // largeValue is how many bytes a value may have whose commands need no worker.
@@ -175,22 +174,33 @@ const largeValue = 1 << 20
 
 // Large returns the record of k when k is known to have a large value, which may take long to read.
 func (t *Txn) Large(k Key) (r Record, large bool) {
+	if t.set.flush > 0 {
+		return r, false
+	}
+	r, _ = t.peek(k)
+	return r, r.Spread() > largeValue
+}
+
+// peek returns k's record, expired or not, none if it has none, if that is known without asking the store.
+func (t *Txn) peek(k Key) (r Record, known bool) {
 	t.keyBuf = keys.AppendMeta(t.keyBuf[:0], k.Slot, k.DB, k.Name)
-	hash := hashKey(t.keyBuf)
-	if t.set.flush > 0 || t.set.find(hash, t.keyBuf) >= 0 {
-		return r, false
+	rec := t.memoRec
+	if !t.memoOK || !bytes.Equal(t.keyBuf, t.memoKey) {
+		hash := hashKey(t.keyBuf)
+		if i := t.set.find(hash, t.keyBuf); i >= 0 {
+			rec = t.set.ops[i].val
+		} else if rec, known = t.s.records.get(&t.arena, hash, t.keyBuf); !known {
+			return r, false
+		}
+		t.remember(hash, rec)
 	}
-	rec, ok := t.s.records.get(&t.arena, hash, t.keyBuf)
-	if !ok {
-		return r, false
+	if rec != nil {
+		var err error
+		if r.Value, err = r.Decode(rec); err != nil {
+			return Record{}, true // whoever reads it is told
+		}
 	}
-	t.remember(hash, rec)
-	if rec == nil {
-		return r, false
-	}
-	var err error
-	r.Value, err = r.Decode(rec)
-	return r, err == nil && r.Spread() > largeValue
+	return r, true
 }
 
 // Get returns the live record of k: an expired one is reported as absent.

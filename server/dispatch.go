@@ -365,21 +365,22 @@ func (x *executor) ready(c *conn, n *need) bool {
 		return true
 	}
 	db := x.store.DB(c.DB)
-	if len(n.keys) == 1 {
-		rec, large := x.txn.Large(engine.Key{Slot: n.keys[0].slot, DB: db, Name: n.keys[0].name})
-		if large && n.takesLong(rec) {
-			return false
-		}
-	}
+	look := len(n.keys) == 1 || n.queue == nil && n.cmd.Long != nil
 	for _, k := range n.keys {
-		if !x.txn.Ready(engine.Key{Slot: k.slot, DB: db, Name: k.name}) {
+		key := engine.Key{Slot: k.slot, DB: db, Name: k.name}
+		if look {
+			if rec, large := x.txn.Large(key); large && n.takesLong(rec) {
+				return false
+			}
+		}
+		if !x.txn.Ready(key) {
 			return false
 		}
 	}
 	return true
 }
 
-// takesLong says whether the request takes long, given the record of its only key, whose value is large.
+// takesLong says whether the request takes long, given the record of a key whose value is large.
 func (n *need) takesLong(rec engine.Record) bool {
 	for _, q := range n.queue {
 		if q.Cmd.TakesLong(q.Args, rec) {

@@ -5,6 +5,7 @@ package command
 import (
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/engine/types"
 )
 
 // Flags say how a command is dispatched; their names are Redis's where Redis has them.
@@ -91,7 +92,7 @@ type Command struct {
 	// GetKeys overrides Keys for commands whose keys cannot be declared.
 	GetKeys func(args [][]byte) (idx []int, err error)
 	// Long says whether a request takes long on the large collection that rec heads, so that it must not run on the event loop. Where it is nil,
-	// those of commands with the flag Fast do not, and others do.
+	// those of commands with the flag Fast do not, and others do; but of a request with several keys only a row with Long is asked, about each.
 	Long func(args [][]byte, rec engine.Record) bool
 	// KeyFlags are the flags of the keys of one request, for rows whose key specification says variable_flags.
 	KeyFlags func(args [][]byte) []string
@@ -101,7 +102,7 @@ type Command struct {
 	index int // in Stats.calls
 }
 
-// TakesLong says whether a request takes long, given the record of its only key, whose value is large.
+// TakesLong says whether a request takes long, given the record of a key whose value is large.
 func (c *Command) TakesLong(args [][]byte, rec engine.Record) bool {
 	if rec.Type == keys.TypeString {
 		return true
@@ -110,6 +111,30 @@ func (c *Command) TakesLong(args [][]byte, rec engine.Record) bool {
 		return c.Long(args, rec)
 	}
 	return c.Flags&Fast == 0
+}
+
+// longCount is how many elements a command touches on the event loop without holding up others.
+const longCount = 1000
+
+// countLong is Long for rows whose argument at i, if there is one, says how many elements are wanted.
+func countLong(i int) func(args [][]byte, _ engine.Record) bool {
+	return func(args [][]byte, _ engine.Record) bool {
+		if i >= len(args) {
+			return false
+		}
+		n, ok := types.ParseInt(args[i])
+		return !ok || n < -longCount || n > longCount
+	}
+}
+
+// scanLong is Long for HSCAN and its like: COUNT says about how many elements are looked at.
+func scanLong(args [][]byte, rec engine.Record) bool {
+	for i := 3; i < len(args); i++ {
+		if equalFold(args[i], "count") {
+			return countLong(i+1)(args, rec)
+		}
+	}
+	return false
 }
 
 // Ctx is what a handler gets: valid during the call only.

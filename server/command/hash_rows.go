@@ -156,7 +156,7 @@ var hashCommands = []*Command{
 	fieldTimeRow("hpexpiretime", "Returns when fields of a hash expire as unix times in milliseconds.", hpexpiretime),
 	fieldTimeRow("hpttl", "Returns how many milliseconds fields of a hash have left.", hpttl, "nondeterministic_output"),
 	{
-		Name: "hrandfield", Arity: -2, Flags: ReadOnly, Run: hrandfield,
+		Name: "hrandfield", Arity: -2, Flags: ReadOnly, Run: hrandfield, Long: countLong(2),
 		Group: "hash", Since: "6.2.0", Complexity: "O(N) where N is the number of fields returned",
 		Categories: []string{"hash"},
 		Summary:    "Returns fields of a hash chosen at random.",
@@ -168,7 +168,7 @@ var hashCommands = []*Command{
 		},
 	},
 	{
-		Name: "hscan", Arity: -3, Flags: ReadOnly, Run: hscan,
+		Name: "hscan", Arity: -3, Flags: ReadOnly, Run: hscan, Long: scanLong,
 		Group: "hash", Since: "2.8.0", Complexity: "O(1) for each field returned",
 		Categories: []string{"hash"},
 		Summary:    "Iterates over the fields and values of a hash.",
