@@ -66,7 +66,7 @@ func Check(ctx context.Context, dir string, o Options) (*Report, error) {
 
 // Check verifies the open store as it is now: every record of the log and of the store decodes and has its checksum,
 // counters are what counting gives, the expiry index has each expiring key and nothing
-// else, every sub-key belongs to a value or to a dead id. It reads everything, but holds no lock while it does.
+// else, every sub-key belongs to a value or to a dead id, those of a collection take what its record says, and Options.Verify finds nothing wrong. It reads everything, but holds no lock while it does.
 func (s *Store) Check(ctx context.Context) (*Report, error) {
 	c := &checker{s: s, ctx: ctx, r: &Report{}}
 	if err := c.start(); err != nil {
@@ -99,10 +99,11 @@ type checker struct {
 	arriving bool
 	stored   keys.Counters
 	counted  map[uint8]*Counts
-	ids      map[uint64]bool // those that may have sub-keys; true for live ones
-	expires  uint64          // expiry index entries
-	fields   uint64          // hashes with fields that expire, each of which has one
+	ids      map[uint64]*spread // those that may have sub-keys; nil for dead ones
+	expires  uint64             // expiry index entries
+	fields   uint64             // hashes with fields that expire, each of which has one
 	lastSub  uint64
+	spread   *spread // of the sub-keys that are being read, nil if they are of no live value
 	keyBuf   []byte
 	arena    arena
 }
@@ -298,7 +299,7 @@ func (c *checker) skipTo(last int, gap *unread, err error) {
 	if c.slot < last {
 		c.endSlots(min(last, keys.Slots))
 	}
-	c.slot, c.unread = last, true
+	c.slot, c.unread, c.spread = last, true, nil
 	if last > gap.last+1 { // between them nothing is stored
 		gap.report(c.r)
 	}
@@ -373,18 +374,15 @@ func (c *checker) checkKey(key, value []byte) {
 		}
 	case keys.KindGarbage:
 		c.r.Garbage++
-		c.ids[p.ID] = false
+		c.ids[p.ID] = nil
 		c.checkID(p)
 	case keys.KindMeta:
 		c.checkMeta(p, key, value)
 	case keys.KindSub:
 		c.r.SubKeys++
 		c.checkCachedSub(p, key, value)
-		if p.ID != c.lastSub && !c.arriving {
-			c.lastSub = p.ID
-			if _, known := c.ids[p.ID]; !known {
-				c.r.problem("slot %d: sub-keys of id %d, which belongs to nothing", p.Slot, p.ID)
-			}
+		if !c.arriving {
+			c.checkSub(p, value)
 		}
 	}
 }
@@ -405,8 +403,8 @@ func (c *checker) beginSlot(slot int) {
 	c.slot, c.unread, c.arriving = slot, false, false
 	c.stored = keys.Counters{NextID: 1}
 	c.counted = map[uint8]*Counts{}
-	c.ids = map[uint64]bool{}
-	c.expires, c.fields, c.lastSub = 0, 0, 0
+	c.ids = map[uint64]*spread{}
+	c.expires, c.fields, c.lastSub, c.spread = 0, 0, 0, nil
 }
 
 // checkImport notes that the slot is being imported.
@@ -440,8 +438,10 @@ func (c *checker) checkMeta(p keys.Parsed, key, value []byte) {
 	if keys.Slot(p.Name) != p.Slot {
 		c.r.problem("slot %d: holds a key of slot %d", p.Slot, keys.Slot(p.Name))
 	}
-	var h keys.Header
-	if _, err := h.Decode(value); err != nil {
+	var rec Record
+	var err error
+	h := &rec.Header
+	if rec.Value, err = h.Decode(value); err != nil {
 		c.r.problem("slot %d: %v", p.Slot, err)
 		return
 	}
@@ -457,7 +457,7 @@ func (c *checker) checkMeta(p keys.Parsed, key, value []byte) {
 		c.counted[p.DB] = n
 	}
 	n.Keys++
-	n.Bytes += recordBytes(key, value, &h)
+	n.Bytes += recordBytes(key, value, h)
 	if h.ExpireAt != 0 {
 		n.Expires++
 		c.r.Expires++
@@ -471,10 +471,90 @@ func (c *checker) checkMeta(p keys.Parsed, key, value []byte) {
 		if _, taken := c.ids[h.ID]; taken {
 			c.r.problem("slot %d: id %d is used twice, or is used and dead", p.Slot, h.ID)
 		}
-		c.ids[h.ID] = true
+		rec.Value = bytes.Clone(rec.Value)
+		c.ids[h.ID] = &spread{rec: rec}
 		c.checkID(keys.Parsed{Slot: p.Slot, ID: h.ID})
+	} else if c.s.o.Verify != nil {
+		if _, err := c.s.o.Verify(rec); err != nil {
+			c.r.problem("slot %d: a value: %v", p.Slot, err)
+		}
 	}
 	c.checkCache(p.Slot, key, value)
+}
+
+// spread is a value in sub-keys.
+type spread struct {
+	rec      Record
+	begun    bool
+	bytes    uint64   // of the sub-keys, as Header.Bytes
+	verifier Verifier // nil for none, or once something was wrong
+}
+
+// checkSub takes a sub-key to the value that it belongs to.
+func (c *checker) checkSub(p keys.Parsed, value []byte) {
+	if p.ID != c.lastSub {
+		c.endSpread()
+		c.lastSub = p.ID
+		v, known := c.ids[p.ID]
+		if !known {
+			c.r.problem("slot %d: sub-keys of id %d, which belongs to nothing", p.Slot, p.ID)
+		}
+		c.beginSpread(v)
+	}
+	v := c.spread
+	if v == nil {
+		return
+	}
+	v.bytes += keys.SubBytes(p.Sub, value)
+	if v.verifier != nil {
+		c.wrong(v, v.verifier.Sub(p.Sub, value))
+	}
+}
+
+func (c *checker) beginSpread(v *spread) {
+	if c.spread = v; v == nil {
+		return
+	}
+	v.begun = true
+	if c.s.o.Verify != nil {
+		var err error
+		v.verifier, err = c.s.o.Verify(v.rec)
+		c.wrong(v, err)
+	}
+}
+
+// endSpread compares what was read of a value with what its record says.
+func (c *checker) endSpread() {
+	v := c.spread
+	if v == nil {
+		return
+	}
+	c.spread = nil
+	if v.rec.Type != keys.TypeString && v.bytes != v.rec.Bytes {
+		c.r.problem("slot %d: the sub-keys of id %d take %d bytes, its record says %d", c.slot, v.rec.ID, v.bytes, v.rec.Bytes)
+	}
+	if v.verifier != nil {
+		c.wrong(v, v.verifier.End())
+	}
+}
+
+// wrong notes what is wrong with a value, if anything is.
+func (c *checker) wrong(v *spread, err error) {
+	if err != nil {
+		v.verifier = nil
+		c.r.problem("slot %d: the value of id %d: %v", c.slot, v.rec.ID, err)
+	}
+}
+
+// endSpreads ends the last value of a slot, and looks at those without a sub-key.
+func (c *checker) endSpreads() {
+	c.endSpread()
+	for _, v := range c.ids {
+		if v != nil && !v.begun {
+			c.beginSpread(v)
+			c.endSpread()
+		}
+	}
 }
 
 // checkExpiry looks for an index entry of a key. As each key has its own, and endSlots
@@ -487,8 +567,24 @@ func (c *checker) checkExpiry(p keys.Parsed, kind keys.ExpiryKind, at int64) {
 		return
 	}
 	_ = closer.Close()
-	if earliest := c.s.expiries.earliest[p.Slot].Load(); (earliest == 0 || earliest > at) && c.s.commits.Load() == c.commits {
-		c.r.problem("slot %d: the earliest expiry known is %d, but a key expires at %d", p.Slot, earliest, at)
+	if earliest := c.s.expiries.earliest[p.Slot].Load(); earliest == 0 || earliest > at {
+		c.checkEarliest(p.Slot, at)
+	}
+}
+
+// checkEarliest notes that the earliest expiry known is later than that of a key, unless somebody writes to the slot: the expirer
+// raises it before it commits. No lock is waited for, since Close waits for the check.
+func (c *checker) checkEarliest(slot uint16, at int64) {
+	if !c.s.world.TryRLock() {
+		return
+	}
+	defer c.s.world.RUnlock()
+	if !c.s.slots[slot].mu.TryRLock() {
+		return
+	}
+	defer c.s.slots[slot].mu.RUnlock()
+	if earliest := c.s.expiries.earliest[slot].Load(); (earliest == 0 || earliest > at) && c.s.commits.Load() == c.commits {
+		c.r.problem("slot %d: the earliest expiry known is %d, but a key expires at %d", slot, earliest, at)
 	}
 }
 
@@ -513,6 +609,7 @@ func (c *checker) checkCachedSub(p keys.Parsed, key, value []byte) {
 // endSlots compares the counters of the slot that was read, and those of the empty slots up to next.
 func (c *checker) endSlots(next int) {
 	if c.slot >= 0 && !c.unread && !c.arriving {
+		c.endSpreads()
 		c.compareCounters()
 	}
 	for slot := c.slot + 1; slot < next; slot++ {

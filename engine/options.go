@@ -65,8 +65,18 @@ type Options struct {
 	// ExpireFields deletes fields of the hash at k, whose live record is r, that have expired: at most limit of them. It returns how many. This
 	// package knows nothing of fields, but when the first of a hash expires.
 	ExpireFields func(t *Txn, k Key, r Record, limit int) (n int, err error)
+	// Verify is asked by Check about the form of values, of which this package knows nothing, with each record that it reads; it returns what is wrong with
+	// it, or for a spread value who looks at its sub-keys, nil if nobody. The record is its own.
+	Verify func(Record) (Verifier, error)
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
+}
+
+// Verifier looks at a spread value: Sub is called for each of its sub-keys, ascending, with slices that are valid during the call only; then
+// End. Behind an error nothing is called any more.
+type Verifier interface {
+	Sub(sub, value []byte) error
+	End() error
 }
 
 // DefaultOptions returns the options with every default filled in.

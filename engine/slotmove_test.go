@@ -276,12 +276,15 @@ func storyStep(t *testing.T, s *Store, slot uint16, clock *fakeClock, name func(
 			}
 			var n uint32
 			_, _ = fmt.Sscan(f[2], &n)
+			h := keys.Header{Type: keys.TypeHash, Encoding: keys.EncodingSpread, ID: id, Count: uint64(n)}
 			for i := range n {
-				if err := tx.PutSub(slot, id, binary.BigEndian.AppendUint32(nil, i), bytes.Repeat([]byte{byte(i)}, 3000)); err != nil {
+				sub, value := binary.BigEndian.AppendUint32(nil, i), bytes.Repeat([]byte{byte(i)}, 3000)
+				if err := tx.PutSub(slot, id, sub, value); err != nil {
 					return err
 				}
+				h.Bytes += keys.SubBytes(sub, value)
 			}
-			return tx.Put(k, keys.Header{Type: keys.TypeHash, Encoding: keys.EncodingSpread, ID: id, Count: uint64(n)}, nil)
+			return tx.Put(k, h, nil)
 		case "del":
 			_, err := tx.Delete(k)
 			return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairndb/cairn/engine"
 	wal "github.com/cairndb/cairn/engine/log"
+	"github.com/cairndb/cairn/engine/types"
 )
 
 type checkCmd struct {
@@ -19,7 +20,7 @@ type checkCmd struct {
 // Help is shown by "cairn check --help".
 func (checkCmd) Help() string {
 	return `Reads everything and changes nothing: every record of the log and the store against its checksum, the counters against
-a count, the expiry index against the keys, the parts of large values against their owners. Prints what it found.
+a count, the expiry index against the keys, the parts of large values against their owners, and the form of every value. Prints what it found.
 
 Exit codes: 0 sound, 1 could not be checked, 3 damaged.`
 }
@@ -33,6 +34,7 @@ func (c *checkCmd) Run(out *output) error {
 	bars := &phases{out: out.stderr}
 	o := engine.DefaultOptions()
 	o.Progress = bars.set
+	o.Verify = types.Verify
 	report, err := engine.Check(ctx, c.Dir, o)
 	bars.end()
 	if report != nil {
