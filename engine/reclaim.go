@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"encoding/binary"
+	"errors"
 	"sync"
 	"time"
 
@@ -145,12 +147,12 @@ func (s *Store) reclaimSlot(t *Txn, slot uint16) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range dead {
+	for _, d := range dead {
 		if !s.mayReclaim() {
 			s.reclaims.add(slot)
 			return nil
 		}
-		if idErr := s.reclaimID(t, slot, id); idErr != nil {
+		if idErr := s.reclaimID(t, slot, d); idErr != nil {
 			err = s.skipped(idErr)
 		}
 	}
@@ -162,7 +164,10 @@ func (s *Store) reclaimSlot(t *Txn, slot uint16) error {
 
 const deadBatch = 1024
 
-func (s *Store) deadIDs(slot uint16) (ids []uint64, err error) {
+// deadID is an id with about how many elements it had, 0 if that is unknown.
+type deadID struct{ id, count uint64 }
+
+func (s *Store) deadIDs(slot uint16) (ids []deadID, err error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{
 		LowerBound: keys.AppendKind(nil, slot, keys.KindGarbage),
 		UpperBound: keys.AppendKindEnd(nil, slot, keys.KindGarbage),
@@ -172,30 +177,31 @@ func (s *Store) deadIDs(slot uint16) (ids []uint64, err error) {
 	}
 	for ok := it.First(); ok && len(ids) < deadBatch; ok = it.Next() {
 		if p, ok := keys.Parse(it.Key()); ok {
-			ids = append(ids, p.ID)
+			v, err := it.ValueAndErr()
+			if err != nil {
+				return nil, errors.Join(storeError(err), it.Close())
+			}
+			count, _ := binary.Uvarint(v)
+			ids = append(ids, deadID{p.ID, count})
 		}
 	}
 	return ids, storeErrorOrNil(it.Close())
 }
 
-// reclaimID removes the sub-keys of a dead id and its registration. Nothing refers to the id, so
-// the sub-keys are listed without a lock.
-func (s *Store) reclaimID(t *Txn, slot uint16, id uint64) error {
-	lower, upper := keys.AppendSub(nil, slot, id, nil), keys.AppendSubEnd(nil, slot, id)
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		return storeError(err)
-	}
+// reclaimID removes the sub-keys of a dead id and its registration.
+func (s *Store) reclaimID(t *Txn, slot uint16, d deadID) error {
+	lower, upper := keys.AppendSub(nil, slot, d.id, nil), keys.AppendSubEnd(nil, slot, d.id)
+	byRange := d.count > reclaimByPoint
 	var subs [][]byte
-	for ok := it.First(); ok && len(subs) <= reclaimByPoint; ok = it.Next() {
-		subs = append(subs, append([]byte(nil), it.Key()...))
+	if !byRange {
+		var err error
+		if subs, err = s.listSubs(lower, upper); err != nil {
+			return err
+		}
+		byRange = len(subs) > reclaimByPoint
 	}
-	if err := it.Close(); err != nil {
-		return storeError(err)
-	}
-	byRange := len(subs) > reclaimByPoint
 	t.Lock([]uint16{slot}, true)
-	if dead, err := s.isDead(slot, id); !dead || err != nil {
+	if dead, err := s.isDead(slot, d.id); !dead || err != nil {
 		t.Discard()
 		return err
 	}
@@ -207,7 +213,7 @@ func (s *Store) reclaimID(t *Txn, slot uint16, id uint64) error {
 			t.write(op{kind: opDelete, slot: slot, key: key})
 		}
 	}
-	t.write(op{kind: opDelete, slot: slot, key: keys.AppendGarbage(nil, slot, id)})
+	t.write(op{kind: opDelete, slot: slot, key: keys.AppendGarbage(nil, slot, d.id)})
 	if err := t.Commit(); err != nil {
 		return err
 	}
@@ -219,6 +225,18 @@ func (s *Store) reclaimID(t *Txn, slot uint16, id uint64) error {
 		}
 	}
 	return nil
+}
+
+// listSubs returns the sub-keys of a dead id, or more than reclaimByPoint of them. Nothing refers to the id, so it takes no lock.
+func (s *Store) listSubs(lower, upper []byte) (subs [][]byte, err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	for ok := it.First(); ok && len(subs) <= reclaimByPoint; ok = it.Next() {
+		subs = append(subs, append([]byte(nil), it.Key()...))
+	}
+	return subs, storeErrorOrNil(it.Close())
 }
 
 // isDead looks again under the slot's lock: meanwhile the slot may have been dropped, and another store's imported, in which the id is in use.

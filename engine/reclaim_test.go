@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -123,5 +124,62 @@ func damageBytes(t *testing.T, fs vfs.FS, what []byte) {
 	}
 	if !found {
 		t.Fatal("the bytes are in no file")
+	}
+}
+
+// TestReclaimCollection: to delete a large collection takes two writes, and its room comes back.
+func TestReclaimCollection(t *testing.T) {
+	t.Parallel()
+	for name, fs := range map[string]vfs.FS{"memory": vfs.NewMem(), "disk": vfs.Default} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := testOptions(fs)
+			o.FreeSpaceReserve = 1
+			s := openTest(t, fs.PathJoin(t.TempDir(), "d"), o)
+			const elements = 20_000
+			rng := rand.New(rand.NewPCG(1, 1))
+			k := key("collection")
+			h := keys.Header{Type: keys.TypeSet, Encoding: keys.EncodingSpread, Count: elements}
+			for n := 0; n < elements; {
+				inTxn(t, s, k.Slot, func(tx *Txn) (err error) {
+					if h.ID == 0 {
+						if h.ID, err = tx.NewID(k.Slot); err != nil {
+							return err
+						}
+					}
+					for range 1000 {
+						member := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, rng.Uint64()), rng.Uint64())
+						if err := tx.PutSub(k.Slot, h.ID, member, nil); err != nil {
+							return err
+						}
+						h.Bytes += keys.SubBytes(member, nil)
+						n++
+					}
+					return tx.Put(k, h, nil)
+				})
+			}
+			must := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			must(s.Flush(t.Context()))
+			must(s.db.Compact(t.Context(), []byte{0}, []byte{0xff}, false))
+			checkStore(t, s)
+			full := s.Stats().StoreBytes
+			inTxn(t, s, k.Slot, func(tx *Txn) error {
+				_, err := tx.Delete(k)
+				if writes, _ := tx.Size(); writes != 2 {
+					t.Errorf("%d writes", writes)
+				}
+				return err
+			})
+			poll.Until(t, "the elements are reclaimed", func() bool { return s.Stats().ReclaimedIDs == 1 })
+			must(s.Flush(t.Context()))
+			must(s.db.Compact(t.Context(), []byte{0}, []byte{0xff}, false))
+			poll.Until(t, "the room is back", func() bool { return s.Stats().StoreBytes < full/4 })
+			checkStore(t, s)
+		})
 	}
 }

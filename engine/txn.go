@@ -289,8 +289,12 @@ func (t *Txn) retire(k Key, newID uint64) (h keys.Header, d delta, found bool, e
 		d.expires--
 	}
 	if h.ID != 0 && h.ID != newID {
+		count := h.Count
+		if h.Type == keys.TypeString {
+			count = 0 // it counts bytes
+		}
 		key := keys.AppendGarbage(t.arena.alloc(16)[:0], k.Slot, h.ID)
-		t.write(op{kind: opSet, slot: k.Slot, key: key, val: binary.AppendUvarint(t.arena.alloc(binary.MaxVarintLen64)[:0], h.Count)})
+		t.write(op{kind: opSet, slot: k.Slot, key: key, val: binary.AppendUvarint(t.arena.alloc(binary.MaxVarintLen64)[:0], count)})
 	}
 	return h, d, true, nil
 }

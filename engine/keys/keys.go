@@ -3,7 +3,7 @@
 //
 //	slot(2, big endian) 'm' hash(4) db(1) userkey           → header + value, or + packed collection
 //	slot(2)             's' id(8) subkey                    → an element of a large collection, a chunk of a large string
-//	slot(2)             'g' id(8)                           → a dead id to reclaim: uvarint count of its sub-keys, 0 when unknown
+//	slot(2)             'g' id(8)                           → a dead id to reclaim: uvarint count of its elements, 0 when unknown
 //	slot(2)             'e' expireAt-ms(8) kind(1) db(1) userkey → expiry index: nothing
 //	slot(2)             'c'                                 → the slot's counters
 //	slot(2)             'a'                                 → the slot is being imported: what its counters will be. There is no 'c' then
