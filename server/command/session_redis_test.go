@@ -364,8 +364,8 @@ func fieldsOf(info string) map[string][]string {
 	return sections
 }
 
-// cairnFields are not Redis 7.0's: Redis 7.2 added them, or they are Cairn's own.
-var cairnFields = []string{"cairn_version", "go_version", "listener0", "total_blocking_keys", "total_blocking_keys_on_nokey",
+// cairnFields are not Redis 7.0's: later ones added them, or they are Cairn's own.
+var cairnFields = []string{"cairn_version", "go_version", "listener0", "expired_subkeys", "total_blocking_keys", "total_blocking_keys_on_nokey",
 	"acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"}
 
 func TestInfoHasRedisFields(t *testing.T) {
