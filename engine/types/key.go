@@ -134,6 +134,8 @@ func ObjectEncoding(rec engine.Record) string {
 		return "stream"
 	case keys.TypeList:
 		return ListEncoding(rec)
+	case keys.TypeSet:
+		return SetEncoding(rec)
 	}
 	if rec.Type == keys.TypeZSet {
 		return ZSetEncoding(rec)

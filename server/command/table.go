@@ -24,6 +24,7 @@ func init() {
 		listCommands,
 		blockingCommands,
 		hashCommands,
+		setCommands,
 		zsetCommands,
 		genericCommands,
 		streamCommands,

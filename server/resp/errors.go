@@ -5,6 +5,7 @@ const (
 	ErrWrongType   = "WRONGTYPE Operation against a key holding the wrong kind of value"
 	ErrSyntax      = "ERR syntax error"
 	ErrNotInt      = "ERR value is not an integer or out of range"
+	ErrNotPositive = "ERR value is out of range, must be positive"
 	ErrNotFloat    = "ERR value is not a valid float"
 	ErrNoKey       = "ERR no such key"
 	ErrNoAuth      = "NOAUTH Authentication required."

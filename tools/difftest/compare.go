@@ -33,6 +33,14 @@ var rules = map[string]rule{
 	"hscan":      sameCollectionScan(2),
 	"hrandfield": sameLength, // the state check looks at what it returns
 
+	"smembers":    sameMembers,
+	"sinter":      sameMembers,
+	"sunion":      sameMembers,
+	"sdiff":       sameMembers,
+	"sscan":       sameCollectionScan(1),
+	"spop":        sameLength,
+	"srandmember": sameLength,
+
 	"zadd":             sameScores,
 	"zincrby":          sameScores,
 	"zscore":           sameScores,

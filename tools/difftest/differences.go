@@ -35,8 +35,23 @@ var intendedDifferences = []intended{
 	},
 	{
 		Name: "many random fields",
-		What: "`HRANDFIELD` with a negative count refuses a reply of more than 1 GiB.",
+		What: "`HRANDFIELD` and `SRANDMEMBER` with a negative count refuse a reply of more than 1 GiB.",
 		Why:  "Redis builds it in memory, however long, until the process is killed.",
+	},
+	{
+		Name: "small sets",
+		What: "A small set is a `listpack` also when its members are no integers, with the directives `set-max-listpack-entries` and `set-max-listpack-value`, as in Redis 7.2; in Redis 7.0 it is a `hashtable`.",
+		Why:  "Cairn follows Redis 7.2.",
+		match: func(args []string, redis, cairn wire.Value) bool {
+			switch {
+			case is(args, "object", "encoding"):
+				return redis.Text == "hashtable" && cairn.Text == "listpack"
+			case is(args, "config", "set") && len(args) > 2:
+				directive := strings.ToLower(args[2])
+				return (strings.HasPrefix(directive, "set-max-listpack-") || directive == "packed-max-bytes") && redis.IsError()
+			}
+			return false
+		},
 	},
 	{
 		Name: "arguments about absent keys",

@@ -56,6 +56,7 @@ func (s step) String() string {
 type generator struct {
 	rng      *rand.Rand
 	families []*weighted
+	sets     bool     // is one of them
 	scenes   []string // of blockScenes
 	timed    bool     // the command drawn has an expiry: its numbers must not be mutated
 	restarts bool     // the servers restart: Redis builds its data anew from commands, under the sizes of its start
@@ -69,6 +70,7 @@ func newGenerator(seed uint64, names []string) *generator {
 		if _, waits := blockScenes[name]; waits {
 			g.scenes = append(g.scenes, name)
 		}
+		g.sets = g.sets || name == "sets"
 	}
 	return g
 }
@@ -105,6 +107,8 @@ func (g *generator) steps(n int, restart string) []step {
 			steps = append(steps, step{kind: stepScan, conn: connections - 1, args: g.scanOptions()})
 		case p < 46:
 			steps = append(steps, g.blocked()...)
+		case g.sets && p < 61:
+			steps = append(steps, g.popped()...)
 		default:
 			steps = g.burst(steps, g.rng.IntN(connections), 1+g.rng.IntN(8))
 		}
@@ -149,6 +153,28 @@ func (g *generator) transaction() []step {
 	}
 	add(a, end)
 	return steps
+}
+
+// popped makes a set, takes members out at random, looks at how many are left, and deletes it: they need not be the same ones.
+func (g *generator) popped() []step {
+	add := func(args ...string) step { return step{conn: connections - 1, args: args} }
+	sadd := []string{"SADD", "popped"}
+	for range 1 + g.rng.IntN(20) {
+		sadd = append(sadd, g.draw("setmember"))
+	}
+	steps := []step{add(sadd...)}
+	for range 1 + g.rng.IntN(4) {
+		switch g.rng.IntN(3) {
+		case 0:
+			steps = append(steps, add("SPOP", "popped"))
+		case 1:
+			steps = append(steps, add("SPOP", "popped", g.draw("few")))
+		case 2:
+			steps = append(steps, add("SRANDMEMBER", "popped", strconv.Itoa(g.rng.IntN(30)-10)))
+		}
+		steps = append(steps, add("SCARD", "popped"))
+	}
+	return append(steps, add("DEL", "popped"))
 }
 
 func (g *generator) scanOptions() []string {
@@ -213,6 +239,18 @@ func unsafeCommand(args []string) bool {
 		return true
 	case "xadd":
 		return slices.Contains(args, "*") // ids from the clock differ
+	case "spop": // what is popped must be the same
+		if len(args) < 3 {
+			return len(args) == 2
+		}
+		n, err := strconv.Atoi(args[2])
+		return err == nil && n > 0 && n < 100_000
+	case "srandmember": // a reply of some exabytes
+		if len(args) < 3 {
+			return false
+		}
+		n, err := strconv.Atoi(args[2])
+		return err == nil && n < -1000
 	case "lrem":
 		return len(args) > 2 && args[2] == leastInt // Redis 7.0 takes it for a count, and removes more than it says
 	case "zrank", "zrevrank":

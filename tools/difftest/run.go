@@ -98,13 +98,17 @@ func (c *comparison) prepare() error {
 				return err
 			}
 		}
+		// Redis 7.0 does not have these.
+		if _, err := s.conns[0].Do("CONFIG", "SET", "set-max-listpack-entries", "128", "set-max-listpack-value", "64", "packed-max-bytes", "4096"); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // defaultPacking undoes what cases change.
 var defaultPacking = []string{"CONFIG", "SET", "hash-max-listpack-entries", "512", "hash-max-listpack-value", "64",
-	"zset-max-listpack-entries", "128", "zset-max-listpack-value", "64"}
+	"zset-max-listpack-entries", "128", "zset-max-listpack-value", "64", "set-max-intset-entries", "512"}
 
 // runCase prepares, runs the steps and compares the state at the end.
 func (c *comparison) runCase(steps []step) (*difference, error) {
@@ -471,7 +475,8 @@ func keySteps(keys []string) []step {
 	var steps []step
 	for _, k := range keys {
 		steps = append(steps, command("TYPE", k), command("GET", k), command("PEXPIRETIME", k), command("OBJECT", "ENCODING", k),
-			command("HGETALL", k), command("HLEN", k), command("LRANGE", k, "0", "-1"), command("ZRANGE", k, "0", "-1", "WITHSCORES"))
+			command("HGETALL", k), command("HLEN", k), command("LRANGE", k, "0", "-1"), command("ZRANGE", k, "0", "-1", "WITHSCORES"),
+			command("SMEMBERS", k), command("SCARD", k))
 	}
 	return steps
 }
