@@ -489,7 +489,7 @@ func TestListCrash(t *testing.T) {
 		}
 		return b.String()
 	}
-	o := engine.Options{CacheBytes: 4 << 20, RecordCacheBytes: -1, MemTableBytes: 64 << 10, LogSegmentBytes: 32 << 10, FreeSpaceReserve: 1, Packing: engine.DefaultPacking()}
+	o := engine.Options{CacheBytes: 4 << 20, RecordCacheBytes: -1, MemTableBytes: 64 << 10, LogSegmentBytes: 32 << 10, FreeSpaceReserve: 1, Packing: engine.DefaultPacking(), Verify: Verify}
 	o.Packing.Bytes = 100
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -534,6 +534,73 @@ func changeList(tx *engine.Txn, k engine.Key, rng *rand.Rand) error {
 		}
 	}
 	return l.Push(End(rng.IntN(2)), e, fmt.Append(nil, rng.Uint64()))
+}
+
+// TestListVerify damages what is stored of an irregular list in many ways, all of which are found.
+func TestListVerify(t *testing.T) {
+	t.Parallel()
+	s := openStore(t)
+	m := &listModel{tx: s.NewTxn(), k: key("k")}
+	m.tx.Lock([]uint16{m.k.Slot}, true)
+	defer m.tx.Discard()
+	var elements [][]byte
+	for i := range 2000 {
+		elements = append(elements, fmt.Append(nil, i))
+	}
+	m.push(t, Right, elements...)
+	for i := 300; i < 1000; i++ {
+		m.remove(t, 0, fmt.Append(nil, i)) // two groups and more are empty
+	}
+	m.insert(t, []byte("1500"), true, []byte("new"))
+	l := m.open(t)
+	type pair struct{ sub, value []byte }
+	var pairs []pair
+	err := m.tx.WalkSub(m.k.Slot, l.rec.ID, engine.SubRange{}, false, func(sub, value []byte) bool {
+		pairs = append(pairs, pair{bytes.Clone(sub), bytes.Clone(value)})
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	verify := func(rec engine.Record, pairs []pair) error {
+		v, err := verifyList(rec)
+		for _, p := range pairs {
+			if err != nil {
+				return err
+			}
+			err = v.Sub(p.sub, p.value)
+		}
+		if err != nil {
+			return err
+		}
+		return v.End()
+	}
+	if err := verify(l.rec, pairs); err != nil {
+		t.Fatalf("a sound list: %v", err)
+	}
+	for i := range pairs {
+		if i > 20 && i%100 != 0 {
+			continue
+		}
+		if verify(l.rec, slices.Delete(slices.Clone(pairs), i, i+1)) == nil {
+			t.Errorf("sub-key %x is missing, but nobody sees it", pairs[i].sub)
+		}
+	}
+	for name, change := range map[string]func(rec *engine.Record, s *listState){
+		"count":    func(rec *engine.Record, _ *listState) { rec.Count++ },
+		"head":     func(_ *engine.Record, s *listState) { s.head -= listStep },
+		"tail":     func(_ *engine.Record, s *listState) { s.tail += listStep },
+		"odd":      func(_ *engine.Record, s *listState) { s.odd++ },
+		"listpack": func(_ *engine.Record, s *listState) { s.listpack++ },
+		"index":    func(_ *engine.Record, s *listState) { s.indexBytes-- },
+	} {
+		rec, state := l.rec, l.listState
+		change(&rec, &state)
+		rec.Value = state.append(nil)
+		if verify(rec, pairs) == nil {
+			t.Errorf("another %s, but nobody sees it", name)
+		}
+	}
 }
 
 // FuzzList opens any bytes as a list and uses it: an error says that they are damaged, and nothing else happens.

@@ -15,6 +15,8 @@ func Verify(rec engine.Record) (engine.Verifier, error) {
 		if rec.ID != 0 {
 			return &stringVerifier{length: rec.Count}, nil
 		}
+	case keys.TypeList:
+		return verifyList(rec)
 	}
 	return nil, nil
 }
