@@ -14,7 +14,7 @@ var streamCommands = []*Command{
 		},
 	},
 	{
-		Name: "xadd", Arity: -5, Flags: Write | DenyOOM | Fast, Run: xadd,
+		Name: "xadd", Arity: -5, Flags: Write | DenyOOM | Fast, Run: xadd, Long: trimLong,
 		Group: "stream", Since: "5.0.0", Complexity: "O(1); with trimming O(N) where N is the number of entries that are deleted one by one, and of nodes of them that are deleted whole",
 		Categories: []string{"stream"},
 		Summary:    "Appends an entry to a stream, creating it if it is missing.",
@@ -34,7 +34,7 @@ var streamCommands = []*Command{
 		History: [][2]string{{"6.2.0", "Added the `NOMKSTREAM` option, `MINID` trimming strategy and the `LIMIT` option."}, {"7.0.0", "Added support for the `<ms>-*` explicit ID form."}},
 	},
 	{
-		Name: "xautoclaim", Arity: -6, Flags: Write | Fast | Quiet, Run: xautoclaim,
+		Name: "xautoclaim", Arity: -6, Flags: Write | Fast | Quiet, Run: xautoclaim, Long: autoclaimLong,
 		Group: "stream", Since: "6.2.0", Complexity: "O(N) where N is the number of pending entries looked at, ten times COUNT at most",
 		Categories: []string{"stream"},
 		Summary:    "Claims for a consumer what has been pending for long, from an id on.",
@@ -219,7 +219,7 @@ var streamCommands = []*Command{
 		},
 	},
 	{
-		Name: "xpending", Arity: -3, Flags: ReadOnly, Run: xpending,
+		Name: "xpending", Arity: -3, Flags: ReadOnly, Run: xpending, Long: pendingLong,
 		Group: "stream", Since: "5.0.0", Complexity: "O(N) where N is the number of entries returned, or looked at with IDLE; in the short form, of consumers",
 		Categories: []string{"stream"},
 		Summary:    "Describes, or lists, what is pending in a consumer group.",
@@ -238,7 +238,7 @@ var streamCommands = []*Command{
 		History: [][2]string{{"6.2.0", "Added the `IDLE` option and exclusive range intervals."}},
 	},
 	{
-		Name: "xrange", Arity: -4, Flags: ReadOnly, Run: xrange,
+		Name: "xrange", Arity: -4, Flags: ReadOnly, Run: xrange, Long: rangeLong,
 		Group: "stream", Since: "5.0.0", Complexity: "O(log(N)+M) where M is the number of entries returned",
 		Categories: []string{"stream"},
 		Summary:    "Returns the entries between two ids.",
@@ -252,7 +252,7 @@ var streamCommands = []*Command{
 		History: [][2]string{{"6.2.0", "Added exclusive ranges."}},
 	},
 	{
-		Name: "xread", Arity: -4, Flags: ReadOnly | Blocking, Run: xread,
+		Name: "xread", Arity: -4, Flags: ReadOnly | Blocking, Run: xread, Long: readLong,
 		Group: "stream", Since: "5.0.0", Complexity: "O(log(N)+M) for each stream, where M is the number of entries returned",
 		Categories: []string{"stream"},
 		Summary:    "Returns the entries of streams behind given ids, and may wait for some.",
@@ -265,7 +265,7 @@ var streamCommands = []*Command{
 		},
 	},
 	{
-		Name: "xreadgroup", Arity: -7, Flags: Write | Blocking | Quiet, Run: xreadgroup,
+		Name: "xreadgroup", Arity: -7, Flags: Write | Blocking | Quiet, Run: xreadgroup, Long: readLong,
 		Group: "stream", Since: "5.0.0", Complexity: "O(log(N)+M) for each stream, where M is the number of entries returned",
 		Categories: []string{"stream"},
 		Summary:    "Returns new entries of streams to a consumer of a group, or what is pending for it, and may wait for some.",
@@ -280,7 +280,7 @@ var streamCommands = []*Command{
 		},
 	},
 	{
-		Name: "xrevrange", Arity: -4, Flags: ReadOnly, Run: xrevrange,
+		Name: "xrevrange", Arity: -4, Flags: ReadOnly, Run: xrevrange, Long: rangeLong,
 		Group: "stream", Since: "5.0.0", Complexity: "O(log(N)+M) where M is the number of entries returned",
 		Categories: []string{"stream"},
 		Summary:    "Returns the entries between two ids in reverse order.",
@@ -308,7 +308,7 @@ var streamCommands = []*Command{
 		History: [][2]string{{"7.0.0", "Added the `entries_added` and `max_deleted_entry_id` arguments."}},
 	},
 	{
-		Name: "xtrim", Arity: -4, Flags: Write | Quiet, Run: xtrim,
+		Name: "xtrim", Arity: -4, Flags: Write | Quiet, Run: xtrim, Long: trimLong,
 		Group: "stream", Since: "5.0.0", Complexity: "O(N) where N is the number of entries that are deleted one by one, and of nodes of them that are deleted whole",
 		Categories: []string{"stream"},
 		Summary:    "Deletes entries at the front of a stream.",
