@@ -175,6 +175,9 @@ func (t *Txn) mayWrite(slot uint16) bool {
 	return t.locks.mode[slot] == writeLocked || t.locks.world
 }
 
+// Writable says whether the transaction may write to the slot: a command that reads may keep what it has found out.
+func (t *Txn) Writable(slot uint16) bool { return t.writeError(slot) == nil }
+
 // writeError says why the transaction may not write to the slot, or nil.
 func (t *Txn) writeError(slot uint16) error {
 	switch {

@@ -277,7 +277,7 @@ type keyAt struct {
 func (x *executor) need(cmd *command.Command, args [][]byte) need {
 	n := need{
 		cmd: cmd, args: args, keys: x.keys[:0], slots: x.slots[:0],
-		write: cmd.Flags&command.Write != 0, world: cmd.Flags&command.World != 0, flags: cmd.Flags,
+		write: x.node.Writes(cmd), world: cmd.Flags&command.World != 0, flags: cmd.Flags,
 	}
 	x.addKeys(&n, cmd, args)
 	return n

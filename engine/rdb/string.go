@@ -97,6 +97,24 @@ func (r *reader) length() (n uint64, encoding byte, err error) {
 	return n, 0, err
 }
 
+// number reads a length that stands for itself.
+func (r *reader) number() (uint64, error) {
+	n, encoding, err := r.length()
+	if err == nil && encoding != 0 {
+		err = ErrFormat
+	}
+	return n, err
+}
+
+// count reads how many of something follow; each takes a byte at least.
+func (r *reader) count() (uint64, error) {
+	n, err := r.number()
+	if err == nil && n > uint64(len(r.rest)) {
+		err = ErrFormat
+	}
+	return n, err
+}
+
 // string reads a string; it aliases the payload where it can.
 func (r *reader) string() ([]byte, error) {
 	n, encoding, err := r.length()

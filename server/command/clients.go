@@ -144,7 +144,7 @@ func (r *Clients) Paused(s *Session, cmd *Command) (until time.Time, paused bool
 	if !time.Now().Before(until) {
 		return time.Time{}, false
 	}
-	if r.pause.writeOnly.Load() && cmd.Flags&(Write|MayReplicate) == 0 && !(s.InMulti && cmd.Name == "exec" && s.queueWrites()) {
+	if r.pause.writeOnly.Load() && cmd.Flags&(Write|MayReplicate|Keeps) == 0 && !(s.InMulti && cmd.Name == "exec" && s.queueWrites()) {
 		return time.Time{}, false
 	}
 	return until, true

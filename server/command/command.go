@@ -45,6 +45,8 @@ const (
 	Settled
 	// Quiet makes no key ready that others wait for, although it writes.
 	Quiet
+	// Keeps reads, but is run as a write where writes are taken, so that it can store what it has found out (PFCOUNT).
+	Keeps
 	// OwnLocks is given an idle transaction, takes its locks and commits by itself (MIGRATE). It is Slow.
 	OwnLocks
 )
@@ -85,6 +87,8 @@ type Command struct {
 	Args       []Arg
 	Tips       []string
 	History    [][2]string
+	// SysCmd says that it is for whoever debugs the server.
+	SysCmd bool
 	// DeprecatedSince is set for a deprecated command, with what takes its place.
 	DeprecatedSince, ReplacedBy string
 	Sub                         []*Command

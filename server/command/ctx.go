@@ -6,6 +6,7 @@ import (
 
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
+	"github.com/cairndb/cairn/engine/rdb"
 	"github.com/cairndb/cairn/engine/types"
 	"github.com/cairndb/cairn/replication"
 	"github.com/cairndb/cairn/server/resp"
@@ -59,8 +60,13 @@ var errorTexts = []struct {
 	{types.ErrIDsExhausted, resp.ErrIDsUsed},
 	{types.ErrGroupExists, resp.ErrBusyGroup},
 	{types.ErrElement, resp.ErrElement},
+	{types.ErrNotHLL, resp.ErrNotHLL},
+	{types.ErrHLL, resp.ErrHLL},
 	{engine.ErrTooLarge, resp.ErrTooLarge},
 	{engine.ErrReplica, resp.ErrReadOnly},
+	{rdb.ErrChecksum, resp.ErrDumpSum},
+	{rdb.ErrFormat, resp.ErrDumpFormat},
+	{rdb.ErrTooLarge, resp.ErrDumpTooLarge},
 	{replication.ErrClosed, resp.ErrLoading},
 }
 

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"math"
 
 	"github.com/cairndb/cairn/engine/rdb"
@@ -19,7 +18,7 @@ func dump(c *Ctx) {
 		c.Out.Null()
 		return
 	}
-	payload, err := rdb.Dump(nil, c.Txn, k, rec)
+	payload, err := rdb.Dump(nil, c.Txn, k, rec, c.Node.Config.ProtoMaxBulkLen())
 	if err != nil {
 		c.Fail(err)
 		return
@@ -95,7 +94,7 @@ func restore(c *Ctx) {
 	}
 	value, err := rdb.Load(c.Args[3], c.Node.Config.ProtoMaxBulkLen())
 	if err != nil {
-		c.Out.Error(restoreErrorText(err))
+		c.Fail(err)
 		return
 	}
 	if expireAt != 0 && !o.absTTL {
@@ -104,17 +103,7 @@ func restore(c *Ctx) {
 	if expireAt != 0 && expireAt <= c.Txn.Now() {
 		_, err = c.Txn.Delete(k)
 	} else {
-		err = rdb.Store(c.Txn, k, value, expireAt)
+		err = rdb.Store(c.Txn, k, &value, expireAt)
 	}
 	c.done(err)
-}
-
-func restoreErrorText(err error) string {
-	switch {
-	case errors.Is(err, rdb.ErrChecksum):
-		return resp.ErrDumpSum
-	case errors.Is(err, rdb.ErrUnsupported):
-		return "ERR Cannot restore the payload: " + err.Error()
-	}
-	return resp.ErrDumpFormat
 }

@@ -208,16 +208,20 @@ func (c *Ctx) docs(cmd *Command) {
 	texts := []docText{{"summary", cmd.Summary}, {"since", cmd.Since}, {"group", cmd.Group}, {"complexity", cmd.Complexity}}
 	deprecated := []docText{{"deprecated_since", cmd.DeprecatedSince}, {"replaced_by", cmd.ReplacedBy}}
 	n := countTexts(texts) + countTexts(deprecated)
-	for _, there := range []bool{cmd.DeprecatedSince != "", len(cmd.History) > 0, len(cmd.Args) > 0, len(cmd.Sub) > 0} {
+	for _, there := range []bool{cmd.DeprecatedSince != "" || cmd.SysCmd, len(cmd.History) > 0, len(cmd.Args) > 0, len(cmd.Sub) > 0} {
 		if there {
 			n++
 		}
 	}
 	c.Out.Map(n)
 	c.docTexts(texts)
-	if cmd.DeprecatedSince != "" {
+	switch {
+	case cmd.DeprecatedSince != "":
 		c.Out.BulkString("doc_flags")
 		c.simples("", []string{"deprecated"})
+	case cmd.SysCmd:
+		c.Out.BulkString("doc_flags")
+		c.simples("", []string{"syscmd"})
 	}
 	c.docTexts(deprecated)
 	if len(cmd.History) > 0 {

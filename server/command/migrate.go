@@ -306,7 +306,7 @@ func (s *sending) add(b *batch, k engine.Key) (wait <-chan struct{}, err error) 
 			return wait, nil
 		}
 	}
-	payload, err := rdb.Dump(nil, txn, k, rec)
+	payload, err := rdb.Dump(nil, txn, k, rec, s.c.Node.Config.ProtoMaxBulkLen())
 	if err != nil {
 		return nil, err
 	}

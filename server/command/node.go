@@ -151,6 +151,18 @@ func (n *Node) Authenticated(s *Session) bool {
 	return s.Authed || n.Config.RequirePass() == ""
 }
 
+// Writes says whether cmd is run as a write: also one that only keeps what it finds out (Keeps), where and when writes are taken.
+func (n *Node) Writes(cmd *Command) bool {
+	if cmd.Flags&(Write|Keeps) != Keeps {
+		return cmd.Flags&Write != 0
+	}
+	if n.Replication.RefuseWrite() != "" {
+		return false
+	}
+	ok, err := n.Store.TryAdmitWrite()
+	return ok && err == nil
+}
+
 // Call runs c.Cmd's handler under the locks that dispatch took, and returns how long it took.
 func (n *Node) Call(c *Ctx) (took time.Duration) {
 	c.LastCmd.Store(c.Cmd)

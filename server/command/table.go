@@ -26,6 +26,7 @@ func init() {
 		hashCommands,
 		setCommands,
 		zsetCommands,
+		hllCommands,
 		genericCommands,
 		streamCommands,
 		commandCommands,

@@ -116,7 +116,7 @@ func (s *Session) unwatch(n *Node) {
 // queueWrites says whether a queued command may write.
 func (s *Session) queueWrites() bool {
 	for _, q := range s.Queue {
-		if q.Cmd.Flags&(Write|MayReplicate) != 0 {
+		if q.Cmd.Flags&(Write|MayReplicate|Keeps) != 0 {
 			return true
 		}
 	}
@@ -139,7 +139,7 @@ func (q *QueueNeeds) Mixed() bool { return q.Waits && (q.World || len(q.Slots) >
 func (s *Session) QueueNeeds(n *Node, slots []uint16) (needs QueueNeeds) {
 	var buf [16]int
 	for _, q := range s.Queue {
-		needs.Write = needs.Write || q.Cmd.Flags&Write != 0
+		needs.Write = needs.Write || n.Writes(q.Cmd)
 		needs.World = needs.World || q.Cmd.Flags&World != 0
 		needs.Slow = needs.Slow || q.Cmd.Flags&Slow != 0
 		needs.Claims = needs.Claims || n.Cluster != nil && q.Cmd.changesClaims()

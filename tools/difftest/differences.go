@@ -171,8 +171,8 @@ var intendedDifferences = []intended{
 
 	{
 		Name: "DUMP and RESTORE",
-		What: "`DUMP` writes RDB version 10 and compresses nothing; `RESTORE` reads up to version 11, compressed strings too, and refuses a type other than string with an error that names it.",
-		Why:  "Redis 7.0 and 7.2 both read version 10; the other types are not served yet.",
+		What: "`DUMP` writes RDB version 10 and compresses nothing. `RESTORE` reads what Redis 2.2 to 7.4 have written, and checks payloads as with `sanitize-dump-payload yes`, and somewhat more: scores in listpacks are numbers, a stream's entries are in order and counted. `DUMP` of what has no payload within `proto-max-bulk-len` is an error.",
+		Why:  "Redis 7.0 and 7.2 both read version 10. A payload comes from outside.",
 	},
 	{
 		Name: "MIGRATE",

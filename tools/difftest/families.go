@@ -200,6 +200,7 @@ var families = map[string][]string{
 		"1 CLIENT",
 	},
 	"streams": streamLines,
+	"hll":     hllLines,
 	"transactions": {
 		"3 MULTI",
 		"3 EXEC",
@@ -309,6 +310,7 @@ var commandNames = []string{
 	"zremrangebyscore", "zrevrange", "zrevrangebylex", "zrevrangebyscore", "zscan", "zscore", "zunion", "zunionstore",
 	"sadd", "srem", "sismember", "smismember", "smembers", "scard", "spop", "srandmember", "smove", "sinter", "sinterstore", "sintercard",
 	"sunion", "sunionstore", "sdiff", "sdiffstore", "sscan",
+	"pfadd", "pfcount", "pfdebug", "pfmerge", "pfselftest",
 	"del", "unlink", "exists", "touch", "type", "expire", "pexpire", "expireat", "pexpireat", "ttl", "pttl", "expiretime",
 	"pexpiretime", "persist", "rename", "renamenx", "copy", "move", "keys", "randomkey", "scan", "object", "dump", "restore", "swapdb",
 	"hset", "hsetnx", "hmset", "hget", "hmget", "hgetall", "hkeys", "hvals", "hlen", "hexists", "hdel", "hstrlen", "hincrby", "hincrbyfloat", "hrandfield",

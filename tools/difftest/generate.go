@@ -324,6 +324,8 @@ func (g *generator) draw(name string) string {
 		return g.mixed(bitPositions, func() string {
 			return g.pick([]string{"", "#"}) + strconv.Itoa(g.rng.IntN(100))
 		})
+	case "element":
+		return g.mixed(values, func() string { return strconv.Itoa(g.rng.IntN(10_000)) })
 	case "command":
 		return g.letterCase(g.pick(commandNames))
 	case "dump":

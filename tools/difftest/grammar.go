@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 )
 
@@ -24,6 +25,7 @@ type (
 	repeat   struct {
 		of       template
 		min, max int
+		even     bool // any number of times is as likely as any other
 	}
 )
 
@@ -46,7 +48,10 @@ func (c choice) expand(g *generator, out []string) []string {
 
 func (r repeat) expand(g *generator, out []string) []string {
 	n := r.min
-	for n < r.max && g.rng.IntN(2) == 0 {
+	if r.even {
+		n += g.rng.IntN(r.max - r.min + 1)
+	}
+	for n < r.max && !r.even && g.rng.IntN(2) == 0 {
 		n++
 	}
 	for range n {
@@ -91,7 +96,7 @@ func (p *templateParser) atom() template {
 	case '[':
 		return repeat{of: p.bracketed(']'), max: 1}
 	}
-	end := strings.IndexAny(p.rest+" ", " ()[]|<*+")
+	end := strings.IndexAny(p.rest+" ", " ()[]|<*+{")
 	l := literal(p.rest[:end])
 	p.rest = p.rest[end:]
 	return l
@@ -123,6 +128,14 @@ func (p *templateParser) suffixed(t template) template {
 	case '+':
 		p.rest = p.rest[1:]
 		return repeat{of: t, min: 1, max: 3}
+	case '{':
+		count, rest, _ := strings.Cut(p.rest[1:], "}")
+		n, err := strconv.Atoi(count)
+		if err != nil || n < 1 {
+			panic(fmt.Sprintf("template: {%s} is no count", count))
+		}
+		p.rest = rest
+		return repeat{of: t, min: 1, max: n, even: true}
 	}
 	return t
 }
