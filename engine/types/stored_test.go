@@ -31,7 +31,7 @@ func (c *clock) now() time.Time { return time.UnixMilli(c.ms.Load()) }
 // openClocked opens a store that expires nothing by itself.
 func openClocked(t testing.TB, c *clock) *engine.Store {
 	t.Helper()
-	s, err := engine.Open("d", engine.Options{FS: vfs.NewMem(), CacheBytes: 4 << 20, RecordCacheBytes: -1, MemTableBytes: 1 << 20, FreeSpaceReserve: 1, ExpireFields: ExpireFields, Now: c.now})
+	s, err := engine.Open("d", engine.Options{FS: vfs.NewMem(), CacheBytes: 4 << 20, RecordCacheBytes: -1, MemTableBytes: 1 << 20, FreeSpaceReserve: 1, ExpireFields: ExpireFields, Verify: Verify, Now: c.now})
 	if err != nil {
 		t.Fatal(err)
 	}
