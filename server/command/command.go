@@ -117,9 +117,6 @@ func (c *Command) TakesLong(args [][]byte, rec engine.Record) bool {
 	return c.Flags&Fast == 0
 }
 
-// longCount is how many elements a command touches on the event loop without holding up others.
-const longCount = 1000
-
 // countLong is Long for rows whose argument at i, if there is one, says how many elements are wanted.
 func countLong(i int) func(args [][]byte, _ engine.Record) bool {
 	return func(args [][]byte, _ engine.Record) bool {
@@ -127,7 +124,7 @@ func countLong(i int) func(args [][]byte, _ engine.Record) bool {
 			return false
 		}
 		n, ok := types.ParseInt(args[i])
-		return !ok || n < -longCount || n > longCount
+		return !ok || n < -fewElements || n > fewElements
 	}
 }
 
