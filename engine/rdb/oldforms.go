@@ -237,3 +237,24 @@ func (s *intset) next() (e element, ok bool, err error) {
 	s.rest, s.last, s.any = s.rest[s.width:], n, true
 	return element{n: n, isInt: true}, true, nil
 }
+
+// appendIntset appends the intset of ascending integers.
+func appendIntset(dst []byte, ints []int64) []byte {
+	width := 2
+	for _, n := range []int64{ints[0], ints[len(ints)-1]} {
+		switch {
+		case n < math.MinInt32 || n > math.MaxInt32:
+			width = 8
+		case n < math.MinInt16 || n > math.MaxInt16:
+			width = max(width, 4)
+		}
+	}
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(width))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(ints)))
+	var b [8]byte
+	for _, n := range ints {
+		binary.LittleEndian.PutUint64(b[:], uint64(n))
+		dst = append(dst, b[:width]...)
+	}
+	return dst
+}

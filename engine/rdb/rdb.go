@@ -127,6 +127,10 @@ func (w *writer) value(t *engine.Txn, k engine.Key, rec engine.Record) error {
 		return err
 	case keys.TypeList:
 		return w.list(t, k)
+	case keys.TypeSet:
+		return w.set(t, k, rec)
+	case keys.TypeZSet:
+		return w.zset(t, k, rec)
 	case keys.TypeHash:
 		return w.hash(t, k, rec)
 	case keys.TypeStream:
@@ -225,6 +229,10 @@ func (v *Value) store(t *engine.Txn, k engine.Key) error {
 	switch v.Type {
 	case keys.TypeList:
 		return storeList(t, k, v)
+	case keys.TypeSet:
+		return storeSet(t, k, v)
+	case keys.TypeZSet:
+		return storeZSet(t, k, v)
 	case keys.TypeHash:
 		return storeHash(t, k, v)
 	case keys.TypeStream:

@@ -3,6 +3,10 @@ package rdb
 import (
 	"encoding/binary"
 	"math"
+	"strconv"
+
+	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/engine/types"
 )
 
 // The forms of a sorted set:
@@ -88,4 +92,75 @@ func (r *reader) scoreText() (float64, error) {
 		return 0, err
 	}
 	return parseScore(p)
+}
+
+func (w *writer) zset(t *engine.Txn, k engine.Key, rec engine.Record) error {
+	z, err := types.OpenZSet(t, k)
+	if err != nil {
+		return err
+	}
+	if types.ZSetEncoding(rec) == "listpack" && rec.Spread() <= packedLimit {
+		return w.packedZSet(&z)
+	}
+	w.kind(kindZSet2)
+	w.length(uint64(z.Len()))
+	// From the greatest on, as Redis does: so each element is the new first one for who loads them.
+	return z.Walk(types.Span{}, true, 0, -1, func(e types.Scored) bool {
+		w.string(e.Member)
+		w.little(math.Float64bits(e.Score))
+		return w.fits(0)
+	})
+}
+
+func (w *writer) packedZSet(z *types.ZSet) error {
+	lp := newListpack()
+	err := z.Walk(types.Span{}, false, 0, -1, func(e types.Scored) bool {
+		lp.string(e.Member)
+		lp.score(e.Score)
+		return true
+	})
+	w.kind(kindZSetListpack)
+	w.string(lp.finish())
+	return err
+}
+
+// score appends a score as Redis writes it into a listpack.
+func (w *listpackWriter) score(f float64) {
+	switch n, ok := asInt(f); {
+	case ok:
+		w.int(n)
+	case math.IsInf(f, 1):
+		w.string([]byte("inf"))
+	case math.IsInf(f, -1):
+		w.string([]byte("-inf"))
+	default:
+		w.string(strconv.AppendFloat(nil, f, 'g', 17, 64))
+	}
+}
+
+// asInt returns a score as an integer where a listpack holds it as one (Redis: double2ll).
+func asInt(f float64) (int64, bool) {
+	if math.Abs(f) >= 1<<62 {
+		return 0, false
+	}
+	n := int64(f)
+	return n, float64(n) == f
+}
+
+func storeZSet(t *engine.Txn, k engine.Key, v *Value) error {
+	z, err := types.OpenZSet(t, k)
+	if err != nil {
+		return err
+	}
+	err = v.eachScored(func(member []byte, score float64) error {
+		added, err := z.Add(member, score, 0)
+		if err == nil && !added.New {
+			err = ErrFormat
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return z.Save()
 }
