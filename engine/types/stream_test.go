@@ -445,6 +445,44 @@ func TestStreamForgetsRanges(t *testing.T) {
 	}
 }
 
+// TestStreamVerifierMissesNothing: without any one of its sub-keys a stream is found damaged.
+func TestStreamVerifierMissesNothing(t *testing.T) {
+	t.Parallel()
+	p := engine.DefaultPacking()
+	p.StreamNodeEntries = 2
+	h := newStreamTest(t, p)
+	h.begin()
+	defer h.end()
+	for i := range 9 {
+		h.add(StreamID{Ms: uint64(i + 1)}, "f", "v")
+	}
+	h.must(h.s.Save())
+	for _, line := range []string{"group a 0-0", "group b 0-0", "read a one", "read a two", "read b one"} {
+		h.do(strings.Fields(line))
+		h.open()
+	}
+	type pair struct{ sub, value []byte }
+	var all []pair
+	h.must(h.s.walk(engine.SubRange{}, false, func(sub, value []byte) bool {
+		all = append(all, pair{bytes.Clone(sub), bytes.Clone(value)})
+		return true
+	}))
+	for missing := range all {
+		v, err := verifyStream(h.s.rec)
+		for i := 0; i < len(all) && err == nil; i++ {
+			if i != missing {
+				err = v.Sub(all[i].sub, all[i].value)
+			}
+		}
+		if err == nil {
+			err = v.End()
+		}
+		if err == nil {
+			t.Errorf("%s is missed by nobody", subText(all[missing].sub))
+		}
+	}
+}
+
 // FuzzStream decodes damaged values of every kind: what decodes encodes to what it means, and nothing panics.
 func FuzzStream(f *testing.F) {
 	s := streamState{last: StreamID{5, 6}, added: 7, nodes: 2}

@@ -38,7 +38,7 @@ type consumerVerifier struct {
 	sum uint64
 }
 
-func verifyStream(rec engine.Record) (*streamVerifier, error) {
+func verifyStream(rec engine.Record) (engine.Verifier, error) {
 	v := &streamVerifier{count: rec.Count, groups: map[uint64]*groupVerifier{}}
 	if rec.ID == 0 {
 		return nil, errors.New("a packed stream")

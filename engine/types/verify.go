@@ -20,6 +20,8 @@ func Verify(rec engine.Record) (engine.Verifier, error) {
 		return verifyList(rec)
 	case keys.TypeHash:
 		return verifyHash(rec)
+	case keys.TypeStream:
+		return verifyStream(rec)
 	}
 	return nil, nil
 }
