@@ -78,14 +78,6 @@ var intendedDifferences = []intended{
 		},
 	},
 	{
-		Name: "DUMP of collections",
-		What: "`DUMP` of a collection is an error.",
-		Why:  "It is not served yet.",
-		match: func(args []string, _, cairn wire.Value) bool {
-			return is(args, "dump") && strings.HasPrefix(cairn.Text, "ERR rdb: type not supported")
-		},
-	},
-	{
 		Name: "long elements",
 		What: "An element of a list may have up to 64 MiB, in Redis `proto-max-bulk-len`.",
 		Why:  "An element lies in the store as a whole; a string is divided into chunks.",

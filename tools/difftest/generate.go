@@ -102,7 +102,7 @@ func (g *generator) steps(n int, restart string) []step {
 		case p < 27:
 			steps = append(steps, step{kind: stepSilent, conn: connections - 1, args: []string{g.pick(silentBursts)}})
 		case p < 37:
-			steps = append(steps, step{kind: stepCross, conn: connections - 1, args: []string{g.draw("key"), g.draw("key")}})
+			steps = append(steps, g.cross())
 		case p < 41:
 			steps = append(steps, step{kind: stepScan, conn: connections - 1, args: g.scanOptions()})
 		case p < 46:
@@ -114,6 +114,18 @@ func (g *generator) steps(n int, restart string) []step {
 		}
 	}
 	return steps
+}
+
+// crossed is where values of all types are restored, for a moment.
+const crossed = "crossed"
+
+// cross carries a string from key to key, or any value over and back.
+func (g *generator) cross() step {
+	args := []string{g.draw("key"), g.draw("key")}
+	if g.rng.IntN(4) != 0 {
+		args = []string{g.draw(g.pick([]string{"hash", "list", "set", "zset", "stream", "hll"})), crossed}
+	}
+	return step{kind: stepCross, conn: connections - 1, args: args}
 }
 
 // burst appends commands for one connection, of which several may be sent at once.
