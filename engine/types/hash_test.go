@@ -533,3 +533,59 @@ func BenchmarkHashSet(b *testing.B) {
 		tx.Discard()
 	}
 }
+
+// TestVerifyHash damages a spread hash, a sub-key at a time: Check finds each.
+func TestVerifyHash(t *testing.T) {
+	t.Parallel()
+	k := key("h")
+	for name, damage := range map[string]func(tx *engine.Txn, rec *engine.Record) error{
+		"an expiry too early": func(tx *engine.Txn, rec *engine.Record) error {
+			rec.FieldExpireAt += 1000
+			return nil
+		},
+		"an expiry of no field": func(tx *engine.Txn, rec *engine.Record) error {
+			rec.Bytes += keys.SubBytes([]byte("x\x00\x00\x00\x00\x01\x00\x00\x00b"), nil)
+			return tx.PutSub(k.Slot, rec.ID, []byte("x\x00\x00\x00\x00\x01\x00\x00\x00b"), nil)
+		},
+		"too many fields": func(_ *engine.Txn, rec *engine.Record) error {
+			rec.Count++
+			return nil
+		},
+		"another hash": func(tx *engine.Txn, rec *engine.Record) error {
+			rec.Count++
+			rec.Bytes += keys.SubBytes([]byte("f\x00\x00\x00\x00z"), []byte{0})
+			return tx.PutSub(k.Slot, rec.ID, []byte("f\x00\x00\x00\x00z"), []byte{0})
+		},
+	} {
+		c := newClock()
+		s := openClocked(t, c)
+		p := engine.DefaultPacking()
+		p.HashEntries = 1
+		s.SetPacking(p)
+		tx := locked(s, k)
+		h, err := OpenHash(tx, k)
+		for _, f := range []string{"a", "b"} {
+			if err == nil {
+				_, err = h.Set([]byte(f), []byte("v"), false)
+			}
+		}
+		if err == nil {
+			_, err = h.SetExpiry([]byte("a"), c.ms.Load()+500, Always)
+		}
+		if err := errors.Join(err, h.Save(), tx.Commit()); err != nil {
+			t.Fatal(err)
+		}
+		checkStore(t, s)
+		tx.Lock([]uint16{k.Slot}, true)
+		rec, _, err := tx.Get(k)
+		if err == nil {
+			err = damage(tx, &rec)
+		}
+		if err := errors.Join(err, tx.Put(k, rec.Header, rec.Value), tx.Commit()); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := s.Check(t.Context()); err != nil || r.Err() == nil {
+			t.Errorf("%s: Check finds nothing, %v", name, err)
+		}
+	}
+}
