@@ -57,4 +57,29 @@ var blockingCommands = []*Command{
 		Summary: "Moves the last element of a list to the front of another, and waits for one.",
 		Args:    []Arg{keyArg("source", 0), keyArg("destination", 1), arg("timeout", "double")},
 	},
+	{
+		Name: "bzmpop", Arity: -5, Flags: Write | Blocking, Run: bzmpop,
+		Group: "sorted-set", Since: "7.0.0",
+		Complexity: "O(K) + O(M*log(N)) where K is the number of provided keys, N being the number of elements in the sorted set, and M being the number of elements popped.",
+		Categories: []string{"sortedset"}, Keys: countedFrom,
+		Summary: "Removes and returns elements of the first sorted set that there is, and waits for one.",
+		Args: []Arg{
+			arg("timeout", "double"), arg("numkeys", "integer"), keyArg("key", 0).many(),
+			oneOf("where", tok("min", "MIN"), tok("max", "MAX")), arg("count", "integer").tok("COUNT").opt(),
+		},
+	},
+	{
+		Name: "bzpopmax", Arity: -3, Flags: Write | NoScript | Fast | Blocking, Run: bzpopmax,
+		Group: "sorted-set", Since: "5.0.0", Complexity: "O(log(N)) with N being the number of elements in the sorted set.",
+		Categories: []string{"sortedset"}, Keys: poppedFrom, History: timeoutIsDouble,
+		Summary: "Removes and returns the greatest element of the first sorted set that there is, and waits for one.",
+		Args:    []Arg{keyArg("key", 0).many(), arg("timeout", "double")},
+	},
+	{
+		Name: "bzpopmin", Arity: -3, Flags: Write | NoScript | Fast | Blocking, Run: bzpopmin,
+		Group: "sorted-set", Since: "5.0.0", Complexity: "O(log(N)) with N being the number of elements in the sorted set.",
+		Categories: []string{"sortedset"}, Keys: poppedFrom, History: timeoutIsDouble,
+		Summary: "Removes and returns the least element of the first sorted set that there is, and waits for one.",
+		Args:    []Arg{keyArg("key", 0).many(), arg("timeout", "double")},
+	},
 }
