@@ -290,6 +290,7 @@ func (x *executor) addKeys(n *need, cmd *command.Command, args [][]byte) {
 		n.world = true
 		return
 	}
+	n.world = n.world || cmd.Undeclared != nil && cmd.Undeclared(args)
 	// What reads no data, as INFO, waits neither for the disk nor for replicas: it is asked when these fail.
 	n.whole = n.whole || len(at) == 0 && cmd.Flags&command.Unlocked == 0 && cmd.Flags&(command.ReadOnly|command.Write) != 0
 	for _, i := range at {

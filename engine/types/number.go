@@ -97,6 +97,15 @@ func ParseSeconds(b []byte) (ms int64, ok, inRange bool) {
 	return ms, true, true
 }
 
+// ParseWeight reads what SORT sorts by as Redis does: with strtod up to the first zero byte, where nothing at all is 0.
+func ParseWeight(b []byte) (float64, bool) {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	f, rest, inRange := scanDouble(b)
+	return f, len(rest) == 0 && inRange && !math.IsNaN(f)
+}
+
 // mantissa is the part of a number before its exponent.
 func mantissa(s string) string {
 	if digits, ok := strings.CutPrefix(s, "0x"); ok {

@@ -98,6 +98,8 @@ type Command struct {
 	// Long says whether a request takes long on the large collection that rec heads, so that it must not run on the event loop. Where it is nil,
 	// those of commands with the flag Fast do not, and others do; but of a request with several keys only a row with Long is asked, about each.
 	Long func(args [][]byte, rec engine.Record) bool
+	// Undeclared says whether a request reads keys that nothing tells of: then it needs all there are.
+	Undeclared func(args [][]byte) bool
 	// KeyFlags are the flags of the keys of one request, for rows whose key specification says variable_flags.
 	KeyFlags func(args [][]byte) []string
 

@@ -150,6 +150,12 @@ func (c *Ctx) keySpec(k *KeySpec) {
 	c.Out.BulkString("flags")
 	c.simples("", k.Flags)
 	c.Out.BulkString("begin_search")
+	if k.BeginIndex == 0 && k.BeginKeyword == "" {
+		c.keySpecPart("unknown", 0)
+		c.Out.BulkString("find_keys")
+		c.keySpecPart("unknown", 0)
+		return
+	}
 	if k.BeginKeyword != "" {
 		c.keySpecPart("keyword", 2)
 		c.pair("keyword", k.BeginKeyword)

@@ -28,6 +28,7 @@ func init() {
 		zsetCommands,
 		hllCommands,
 		genericCommands,
+		sortCommands,
 		streamCommands,
 		commandCommands,
 		connectionCommands,

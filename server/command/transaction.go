@@ -144,6 +144,7 @@ func (s *Session) QueueNeeds(n *Node, slots []uint16) (needs QueueNeeds) {
 		needs.Slow = needs.Slow || q.Cmd.Flags&Slow != 0
 		needs.Claims = needs.Claims || n.Cluster != nil && q.Cmd.changesClaims()
 		needs.Waits = needs.Waits || n.Cluster != nil && q.Cmd.waitsForOthers()
+		needs.World = needs.World || q.Cmd.Undeclared != nil && q.Cmd.Undeclared(q.Args)
 		idx, err := q.Cmd.KeysOf(buf[:0], q.Args)
 		if err != nil {
 			continue // its handler answers with the error

@@ -7,10 +7,13 @@ var pools = map[string][]string{
 	"key": {
 		"k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7", "{t}a", "{t}b", "x{t}c", "{}e", "", "bin\x00\xff\r\n", strings.Repeat("long", 100),
 	},
-	"awaited": {"w0", "w1", "{t}w"},
-	"counter": {"c0", "c1", "c2", "{t}c", "k0"},
-	"short":   {"s0", "s1", "s2"},
-	"hash":    {"h0", "h1", "h2", "{t}h", "h\x00\xff"},
+	"sortable": {"l0", "l1", "l2", "{t}l"},
+	"sortby":   {"k*", "s*", "h*->f0", "c*", "#", "nope*x", "*"},
+	"sortget":  {"#", "k*", "h*->f0", "s*", "h*->", "nope", "*->f1"},
+	"awaited":  {"w0", "w1", "{t}w"},
+	"counter":  {"c0", "c1", "c2", "{t}c", "k0"},
+	"short":    {"s0", "s1", "s2"},
+	"hash":     {"h0", "h1", "h2", "{t}h", "h\x00\xff"},
 	"field": {
 		"f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "", "bin\x00\xff\r\n", strings.Repeat("f", 65), "n0",
 	},
