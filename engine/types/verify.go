@@ -15,6 +15,8 @@ func Verify(rec engine.Record) (engine.Verifier, error) {
 		if rec.ID != 0 {
 			return &stringVerifier{length: rec.Count}, nil
 		}
+	case keys.TypeZSet:
+		return verifyZSet(rec)
 	case keys.TypeList:
 		return verifyList(rec)
 	case keys.TypeHash:

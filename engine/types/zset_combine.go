@@ -6,24 +6,26 @@ import (
 	"slices"
 
 	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/engine/keys"
 )
 
 // Source is an input of a union, an intersection or a difference: a sorted set, or a set, whose members have the score 1.
 type Source struct {
 	Weight float64
 	zset   ZSet
-	set    members // nil for a sorted set
-}
-
-// members are the elements of a set.
-type members interface {
-	Len() int64
-	Each(fn func(member []byte) bool) error
-	Has(member []byte) (bool, error)
+	set    *Set // nil for a sorted set
 }
 
 // OpenSource returns what is at k; ErrWrongType if it is neither a sorted set nor a set. What is absent is empty.
 func OpenSource(t *engine.Txn, k engine.Key) (Source, error) {
+	rec, found, err := t.Get(k)
+	if err != nil {
+		return Source{}, err
+	}
+	if found && rec.Type == keys.TypeSet {
+		s, err := OpenSet(t, k)
+		return Source{Weight: 1, set: &s}, err
+	}
 	z, err := OpenZSet(t, k)
 	return Source{Weight: 1, zset: z}, err
 }

@@ -49,6 +49,7 @@ var pools = map[string][]string{
 	},
 	"subcommand": subcommandNames,
 	"zset":       {"z0", "z1", "z2", "{t}z", "z\x00\xff"},
+	"zetset":     {"set0", "set1", "z0"},
 	// lexset holds members of one score only: other ranges by members are not specified.
 	"lexset": {"lex0", "lex1", "lex2"},
 	"member": {
