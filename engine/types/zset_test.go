@@ -319,6 +319,35 @@ func (t *zsetTest) random() {
 	}
 }
 
+// verify lets engine.Check's verifier look at the set, then at one that lacks a sub-key.
+func (t *zsetTest) verify() {
+	rec, found, err := t.tx.Get(t.k)
+	if t.fatal(err); !found || rec.ID == 0 {
+		return
+	}
+	run := func(without int) (n int, failed error) {
+		v, err := verifyZSet(rec)
+		t.fatal(err)
+		t.fatal(t.tx.ScanSub(t.k.Slot, rec.ID, nil, func(sub, value []byte) bool {
+			if n != without {
+				failed = v.Sub(sub, value)
+			}
+			n++
+			return failed == nil
+		}))
+		if failed == nil {
+			failed = v.End()
+		}
+		return n, failed
+	}
+	n, err := run(-1)
+	t.fatal(err)
+	without := t.rng.IntN(n)
+	if _, err := run(without); err == nil {
+		t.Fatalf("sub-key %d of %d is not missed", without, n)
+	}
+}
+
 // TestZSetIsSorted compares sorted sets of all forms and sizes with a model. Several operations share a transaction.
 func TestZSetIsSorted(t *testing.T) {
 	t.Parallel()
@@ -358,6 +387,7 @@ func TestZSetIsSorted(t *testing.T) {
 					z := zt.open()
 					zt.fatal(z.Check())
 					zt.random()
+					zt.verify()
 				}
 			}
 		})
@@ -447,7 +477,7 @@ func TestZSetCrashes(t *testing.T) {
 	for seed := range uint64(6) {
 		p := engine.DefaultPacking()
 		p.ZSetEntries = 20
-		o := engine.Options{CacheBytes: 4 << 20, RecordCacheBytes: -1, MemTableBytes: 256 << 10, FreeSpaceReserve: 1, Packing: p}
+		o := engine.Options{CacheBytes: 4 << 20, RecordCacheBytes: -1, MemTableBytes: 256 << 10, FreeSpaceReserve: 1, Packing: p, Verify: Verify}
 		n := 0
 		var model []int // the sizes after each step
 		size := 0
