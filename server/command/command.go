@@ -68,7 +68,7 @@ type KeySpec struct {
 // Arg describes an argument for COMMAND DOCS.
 type Arg struct {
 	Name, Type, Token, Summary, Since, Display string
-	KeySpec                                    int // index, only when Type is "key"
+	KeySpec                                    int // index; 0 counts only when Type is "key"
 	Optional, Multiple, MultipleToken          bool
 	Args                                       []Arg
 }

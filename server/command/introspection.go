@@ -284,14 +284,15 @@ func (c *Ctx) docArg(a *Arg) {
 	flags := a.flags()
 	token := a.Token != "" || a.Type == "pure-token"
 	n := countTexts(head) + countTexts(tail)
-	for _, there := range []bool{a.Type == "key", token, len(flags) > 0, len(a.Args) > 0} {
+	ofSpec := a.Type == "key" || a.KeySpec > 0
+	for _, there := range []bool{ofSpec, token, len(flags) > 0, len(a.Args) > 0} {
 		if there {
 			n++
 		}
 	}
 	c.Out.Map(n)
 	c.docTexts(head)
-	if a.Type == "key" {
+	if ofSpec {
 		c.pairInt("key_spec_index", a.KeySpec)
 	}
 	if token {

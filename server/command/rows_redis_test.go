@@ -12,8 +12,8 @@ import (
 // ownDocs are the groups whose arguments are described in Redis 7.2's words, which 7.0 does not have yet.
 var ownDocs = []string{"connection", "server", "cluster", "transactions"}
 
-// laterDocs are commands whose arguments are described as in a release after 7.2.
-var laterDocs = []string{"hscan"}
+// laterDocs are commands whose arguments are described as in 7.2, or in a release after it.
+var laterDocs = []string{"hscan", "sort", "sort_ro"}
 
 // laterRows are commands that Redis 7.2 describes otherwise than 7.0.
 var laterRows = []string{"zrank", "zrevrank"}
