@@ -2,6 +2,7 @@ package types
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"slices"
 
@@ -27,6 +28,10 @@ func OpenSource(t *engine.Txn, k engine.Key) (Source, error) {
 		return Source{Weight: 1, set: &s}, err
 	}
 	z, err := OpenZSet(t, k)
+	if errors.Is(err, ErrWrongType) {
+		set, err := OpenSet(t, k)
+		return Source{Weight: 1, set: &set}, err
+	}
 	return Source{Weight: 1, zset: z}, err
 }
 

@@ -157,6 +157,8 @@ func (c *Ctx) digestValue(i int) (d digest, err error) {
 		err = c.digestString(&d, i)
 	case keys.TypeList:
 		err = c.digestList(&d, i)
+	case keys.TypeSet:
+		err = c.digestSet(&d, i)
 	case keys.TypeHash:
 		err = c.digestHash(&d, i)
 	}
@@ -188,6 +190,18 @@ func (c *Ctx) digestList(d *digest, i int) error {
 	d.mixType(1)
 	return l.Each(0, l.Len(), false, func(e []byte) bool {
 		d.mix(e)
+		return true
+	})
+}
+
+func (c *Ctx) digestSet(d *digest, i int) error {
+	s, err := types.OpenSet(c.Txn, c.Key(i))
+	if err != nil {
+		return err
+	}
+	d.mixType(2)
+	return s.Each(func(member []byte) bool {
+		d.xor(member)
 		return true
 	})
 }

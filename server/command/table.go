@@ -25,6 +25,7 @@ func init() {
 		blockingCommands,
 		hashCommands,
 		setCommands,
+		geoCommands,
 		zsetCommands,
 		hllCommands,
 		genericCommands,

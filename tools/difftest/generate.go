@@ -307,6 +307,12 @@ func (g *generator) draw(name string) string {
 	switch name {
 	case "int":
 		return g.mixed(ints, func() string { return strconv.Itoa(g.rng.IntN(200) - 100) })
+	case "lon":
+		return g.mixed(lons, func() string { return strconv.FormatFloat((g.rng.Float64()-0.5)*360, 'f', g.rng.IntN(15), 64) })
+	case "lat":
+		return g.mixed(lats, func() string { return strconv.FormatFloat((g.rng.Float64()-0.5)*170, 'f', g.rng.IntN(15), 64) })
+	case "radius":
+		return g.mixed(radii, func() string { return strconv.FormatFloat(g.rng.ExpFloat64()*3000, 'f', g.rng.IntN(6), 64) })
 	case "index":
 		return g.mixed(indexes, func() string { return strconv.Itoa(g.rng.IntN(60) - 20) })
 	case "offset":
