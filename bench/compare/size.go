@@ -99,7 +99,7 @@ func sizes(ctx context.Context, o options, binary string) error {
 		if err != nil {
 			return err
 		}
-		if err := n.Start(); err == nil {
+		if err = n.Start(); err == nil {
 			err = t.measure(ctx, o, n)
 		}
 		n.Kill()
