@@ -19,6 +19,8 @@ func Verify(rec engine.Record) (engine.Verifier, error) {
 		return verifyZSet(rec)
 	case keys.TypeList:
 		return verifyList(rec)
+	case keys.TypeSet:
+		return verifySet(rec)
 	case keys.TypeHash:
 		return verifyHash(rec)
 	case keys.TypeStream:
