@@ -3,6 +3,7 @@ package command
 import (
 	"crypto/sha1"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"net"
 	"strconv"
@@ -161,6 +162,10 @@ func (c *Ctx) digestValue(i int) (d digest, err error) {
 		err = c.digestSet(&d, i)
 	case keys.TypeHash:
 		err = c.digestHash(&d, i)
+	case keys.TypeZSet:
+		err = c.digestZSet(&d, i)
+	case keys.TypeStream:
+		err = c.digestStream(&d, i)
 	}
 	if rec.ExpireAt != 0 {
 		d.xor([]byte("!!expire!!"))
@@ -272,4 +277,32 @@ func debugProtocol(c *Ctx) {
 	default:
 		c.Out.Error("ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false")
 	}
+}
+
+func (c *Ctx) digestZSet(d *digest, i int) error {
+	z, err := types.OpenZSet(c.Txn, c.Key(i))
+	if err != nil {
+		return err
+	}
+	d.mixType(3)
+	return z.Walk(types.Span{}, false, 0, -1, func(s types.Scored) bool {
+		var e digest
+		e.mix(s.Member)
+		e.mix(fmt.Appendf(nil, "%.17g", s.Score))
+		d.xor(e[:])
+		return true
+	})
+}
+
+func (c *Ctx) digestStream(d *digest, i int) error {
+	s, err := types.OpenStream(c.Txn, c.Key(i))
+	if err != nil {
+		return err
+	}
+	d.mixType(6)
+	return s.Range(types.StreamID{}, types.MaxStreamID, false, func(id types.StreamID, f types.Fields) bool {
+		d.mix(fmt.Appendf(nil, "%d.%d", id.Ms, id.Seq))
+		f.Each(func(p []byte) { d.mix(p) })
+		return true
+	})
 }

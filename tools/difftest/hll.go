@@ -13,7 +13,7 @@ var hllLines = []string{
 	"5 GET <hll>",
 	"2 OBJECT ENCODING <hll>",
 	"1 STRLEN <hll>",
-	"3 PFDEBUG (ENCODING|DECODE|TODENSE|<edge>) <hll>",
+	"3 PFDEBUG (ENCODING|DECODE|TODENSE) <hll>",
 	"1 PFDEBUG GETREG <hll>",
 	"1 SET <hll> <nohll>",
 	"1 SET hb <brokenhll>",
