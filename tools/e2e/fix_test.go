@@ -180,10 +180,14 @@ func TestKilledReshard(t *testing.T) {
 		if err := testnode.WaitClusterOK(nodes, 30*time.Second); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		out, err := tryManage(t, "fix", nodes[2].Addr())
-		if err != nil {
-			t.Errorf("fix: %v\n%s", err, out)
-		}
+		// A node that has just come back still learns who owns what: until then fix says that nodes don't agree.
+		poll.Succeeds(t, 30*time.Second, func() error {
+			fixed, err := tryManage(t, "fix", nodes[2].Addr())
+			if out += fixed; err != nil {
+				return fmt.Errorf("fix: %w\n%s", err, fixed)
+			}
+			return nil
+		})
 		checked(t, nodes, "--cluster-search-multiple-owners")
 		t.Logf("%s", firstLines(out, "open slot"))
 	}
