@@ -61,54 +61,6 @@ func (l *List) saveShrunk() error {
 	return l.save()
 }
 
-// listpackSize is what an element takes in a listpack: its encoding, and the length of that.
-func listpackSize(e []byte) uint64 {
-	n := uint64(len(e))
-	switch {
-	case n <= 20 && isListpackInt(e, &n):
-	case n < 64:
-		n++
-	case n < 4096:
-		n += 2
-	default:
-		n += 5
-	}
-	switch {
-	case n <= 127:
-		return n + 1
-	case n < 1<<14-1:
-		return n + 2
-	case n < 1<<21-1:
-		return n + 3
-	case n < 1<<28-1:
-		return n + 4
-	}
-	return n + 5
-}
-
-// isListpackInt says whether an element is encoded as an integer, and in how many bytes.
-func isListpackInt(e []byte, size *uint64) bool {
-	v, ok := ParseInt(e)
-	if !ok {
-		return false
-	}
-	switch {
-	case v >= 0 && v <= 127:
-		*size = 1
-	case v >= -1<<12 && v < 1<<12:
-		*size = 2
-	case v >= -1<<15 && v < 1<<15:
-		*size = 3
-	case v >= -1<<23 && v < 1<<23:
-		*size = 4
-	case v >= -1<<31 && v < 1<<31:
-		*size = 5
-	default:
-		*size = 9
-	}
-	return true
-}
-
 // packList packs elements as entries, one after the other.
 func packList(elements [][]byte) []byte {
 	size := 0

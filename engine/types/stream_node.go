@@ -53,51 +53,6 @@ func hashFields(fields [][]byte) (h uint32) {
 	return h
 }
 
-// The sizes of elements of a listpack (Redis: listpack.c): the encoded value and, behind it, its length for the way back.
-const listpackFrame = 6 + 1
-
-func listpackInt(v int64) uint64 {
-	switch {
-	case v >= 0 && v <= 127:
-		return 1 + 1
-	case v >= -1<<12 && v < 1<<12:
-		return 2 + 1
-	case v >= math.MinInt16 && v <= math.MaxInt16:
-		return 3 + 1
-	case v >= -1<<23 && v < 1<<23:
-		return 4 + 1
-	case v >= math.MinInt32 && v <= math.MaxInt32:
-		return 5 + 1
-	}
-	return 9 + 1
-}
-
-func listpackBytes(p []byte) uint64 {
-	if v, ok := ParseInt(p); ok {
-		return listpackInt(v)
-	}
-	n := uint64(len(p))
-	switch {
-	case n < 64:
-		n++
-	case n < 4096:
-		n += 2
-	default:
-		n += 5
-	}
-	switch {
-	case n <= 127:
-		return n + 1
-	case n < 1<<14-1:
-		return n + 2
-	case n < 1<<21-1:
-		return n + 3
-	case n < 1<<28-1:
-		return n + 4
-	}
-	return n + 5
-}
-
 // size is the length of the listpack.
 func (n *streamNode) size() uint64 {
 	return n.listpack + listpackInt(int64(n.live)) + listpackInt(int64(n.deleted))
@@ -120,7 +75,7 @@ func (n *streamNode) add(id StreamID, fields [][]byte, stored uint64) {
 		*n = streamNode{first: id, fields: count, hash: hash}
 		n.listpack = listpackFrame + listpackInt(int64(count)) + listpackInt(0)
 		for i := 0; i < len(fields); i += 2 {
-			n.listpack += listpackBytes(fields[i])
+			n.listpack += listpackSize(fields[i])
 		}
 	}
 	n.listpack += listpackInt(0) + listpackInt(int64(id.Ms-n.first.Ms)) + listpackInt(int64(id.Seq-n.first.Seq))
@@ -132,7 +87,7 @@ func (n *streamNode) add(id StreamID, fields [][]byte, stored uint64) {
 	}
 	for i, p := range fields {
 		if i%2 == 1 || !same {
-			n.listpack += listpackBytes(p)
+			n.listpack += listpackSize(p)
 		}
 	}
 	n.listpack += listpackInt(pieces)

@@ -443,6 +443,9 @@ func (c *Command) usedKeys(request [][]byte) (keys []usedKey, err error) {
 	}
 	for i := range c.Keys {
 		spec := &c.Keys[i]
+		if spec.BeginIndex >= len(request) { // PFMERGE without a source
+			return nil, errBadKeys
+		}
 		if idx, err = spec.find(idx[:0], request); err != nil {
 			return nil, err
 		}

@@ -5,13 +5,9 @@ import (
 	"math"
 	"slices"
 
-	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/types"
 	"github.com/cairndb/cairn/server/resp"
 )
-
-// maxSample bounds the reply of SRANDMEMBER with a negative count, which may be any number.
-const maxSample = engine.MaxTxnBytes
 
 // openSet opens the set at args[i], or answers what is wrong.
 func (c *Ctx) openSet(i int) (types.Set, bool) {
@@ -237,7 +233,7 @@ func (c *Ctx) randomMembers() {
 	emit := func(member []byte) bool {
 		c.Out.Bulk(member)
 		replies++
-		return len(c.Out.Buf)-begin < maxSample
+		return len(c.Out.Buf)-begin < maxRandomReply
 	}
 	var err error
 	switch {
