@@ -32,6 +32,7 @@ type options struct {
 	commands  int // in all
 	perCase   int // between two empty states
 	families  []string
+	blocking  bool // scenes with commands that wait
 	maxDiffs  int
 	shrinkFor time.Duration
 	out       io.Writer
@@ -45,6 +46,7 @@ func main() {
 	flag.IntVar(&o.commands, "commands", 200_000, "commands to compare")
 	flag.IntVar(&o.perCase, "case", 1000, "commands between two empty states")
 	flag.StringVar(&names, "families", "", "families to draw from, with commas: "+strings.Join(familyNames(), ",")+" (default all)")
+	flag.BoolVar(&o.blocking, "blocking", false, "scenes in which commands wait, too: who is served late by a write may be served after the next one")
 	flag.IntVar(&o.maxDiffs, "max-diffs", 10, "stop after so many kinds of differences")
 	flag.DurationVar(&o.shrinkFor, "shrink", 10*time.Second, "time to look for a shorter sequence")
 	flag.StringVar(&redis, "redis", "redis-server", "the program to compare with")
@@ -132,7 +134,11 @@ func (c *comparison) campaign(o options) (int, error) {
 		if cases == 2 {
 			restart = []string{"TERM", "KILL"}[i]
 		}
-		steps := newGenerator(seed, o.families).steps(o.perCase, restart)
+		g := newGenerator(seed, o.families)
+		if !o.blocking {
+			g.scenes = nil
+		}
+		steps := g.steps(o.perCase, restart)
 		d, err := c.runCase(steps)
 		if err != nil {
 			return found, fmt.Errorf("seed %d: %w", seed, err)
