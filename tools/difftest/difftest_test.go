@@ -2,9 +2,6 @@ package main
 
 import (
 	"bytes"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,27 +9,6 @@ import (
 	"github.com/cairndb/cairn/tools/testnode"
 	"github.com/cairndb/cairn/tools/wire"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write docs/differences.md anew")
-
-// TestDocument keeps docs/differences.md equal to the list that the tester reads.
-func TestDocument(t *testing.T) {
-	t.Parallel()
-	root, err := testnode.ModuleRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(root, "docs", "differences.md")
-	if *rewrite {
-		if err := os.WriteFile(path, []byte(document()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	page, err := os.ReadFile(path)
-	if err != nil || string(page) != document() {
-		t.Errorf("docs/differences.md is not what differences.go says (%v); -rewrite writes it", err)
-	}
-}
 
 // compareNodes runs a campaign on two servers and returns what it found and printed.
 func compareNodes(t *testing.T, a, b *testnode.Node, o options) (found int, printed string) {

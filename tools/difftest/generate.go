@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cairndb/cairn/tools/difftest/differences"
 )
 
 // connections that a case uses: the first two run anything, the last one
@@ -229,7 +231,7 @@ func (g *generator) command() []string {
 var startSizes = []string{"stream-node-max-entries", "100", "stream-node-max-bytes", "4096"}
 
 func setsSize(args []string) bool {
-	return is(args, "config", "set") && slices.ContainsFunc(args, func(a string) bool { return slices.Contains(startSizes, strings.ToLower(a)) })
+	return differences.Is(args, "config", "set") && slices.ContainsFunc(args, func(a string) bool { return slices.Contains(startSizes, strings.ToLower(a)) })
 }
 
 const leastInt = "-9223372036854775808"

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cairndb/cairn/tools/difftest/differences"
 	"github.com/cairndb/cairn/tools/testnode"
 	"github.com/cairndb/cairn/tools/wire"
 )
@@ -183,7 +184,7 @@ func (c *comparison) runBurst(steps []step) (*difference, error) {
 			return &difference{i, s, redis[i].String(), cairn[i].String()}, nil
 		}
 	}
-	if last := len(steps) - 1; redis[last].Equal(closed) || is(steps[last].args, "quit") {
+	if last := len(steps) - 1; redis[last].Equal(closed) || differences.Is(steps[last].args, "quit") {
 		return nil, errors.Join(c.redis.dial(conn), c.cairn.dial(conn))
 	}
 	return nil, nil
@@ -232,10 +233,10 @@ func (c *comparison) sameAnswer(conn int, args []string, redis, cairn wire.Value
 		c.queued[conn] = append(queued, args)
 	case redis.IsError() && !strings.HasPrefix(redis.Text, "EXECABORT"):
 		// The queue stays, as after a nested MULTI.
-	case is(args, "exec"), is(args, "multi"), is(args, "discard"), is(args, "reset"), is(args, "quit"):
+	case differences.Is(args, "exec"), differences.Is(args, "multi"), differences.Is(args, "discard"), differences.Is(args, "reset"), differences.Is(args, "quit"):
 		c.queued[conn] = nil
 	}
-	if is(args, "exec") && redis.Kind == '*' && cairn.Kind == '*' && len(queued) == len(redis.Elems) && len(redis.Elems) == len(cairn.Elems) {
+	if differences.Is(args, "exec") && redis.Kind == '*' && cairn.Kind == '*' && len(queued) == len(redis.Elems) && len(redis.Elems) == len(cairn.Elems) {
 		for i, q := range queued {
 			if !c.agree(q, redis.Elems[i], cairn.Elems[i]) {
 				return false
@@ -249,7 +250,7 @@ func (c *comparison) sameAnswer(conn int, args []string, redis, cairn wire.Value
 // agree is agree for the case at hand. Redis encodes its data anew when it starts, and by then it has forgotten CONFIG SET; a listpack has no -0.
 func (c *comparison) agree(args []string, redis, cairn wire.Value) bool {
 	if c.restarted {
-		if is(args, "object", "encoding") {
+		if differences.Is(args, "object", "encoding") {
 			return sameShape(args, redis, cairn)
 		}
 		redis, cairn = withoutNegativeZero(redis), withoutNegativeZero(cairn)
@@ -270,7 +271,7 @@ func withoutNegativeZero(v wire.Value) wire.Value {
 }
 
 func agree(args []string, redis, cairn wire.Value) bool {
-	return same(args, redis, cairn) || isIntended(args, redis, cairn)
+	return same(args, redis, cairn) || differences.Intended(args, redis, cairn)
 }
 
 // runRaw sends bytes on new connections, ends the sending side and compares all that comes back.
@@ -355,7 +356,7 @@ func (c *comparison) runCross(s step) (*difference, error) {
 	if err != nil {
 		return nil, err
 	}
-	if isIntended(dump.args, redis[0], cairn[0]) {
+	if differences.Intended(dump.args, redis[0], cairn[0]) {
 		return nil, nil
 	}
 	if redis[0].Null != cairn[0].Null || redis[0].Kind != cairn[0].Kind {

@@ -1,4 +1,5 @@
-// Gendocs writes docs/commands.md from the command table: go run ./tools/gendocs
+// Gendocs writes docs/commands.md from the command table, and docs/differences.md from the list that the differential tester reads:
+// go run ./tools/gendocs
 package main
 
 import (
@@ -11,20 +12,28 @@ import (
 	"strings"
 
 	"github.com/cairndb/cairn/server/command"
+	"github.com/cairndb/cairn/tools/difftest/differences"
 )
 
-const path = "docs/commands.md"
+// pages are what is written, by their paths.
+var pages = map[string]func() []byte{
+	"docs/commands.md":    render,
+	"docs/differences.md": func() []byte { return []byte(differences.Document()) },
+}
 
 func main() {
-	if err := os.WriteFile(path, render(), 0o644); err != nil {
-		log.Fatal(err)
+	for path, page := range pages {
+		if err := os.WriteFile(path, page(), 0o644); err != nil {
+			log.Fatal(err)
+		}
 	}
 }
 
 const intro = `# Commands
 
-Made from the command table by ` + "`go run ./tools/gendocs`" + `; do not edit. Each command behaves as in Redis 7.2
-unless [differences](differences.md) says otherwise. *Since* is the version of Redis in which it appeared.
+Made from the command table by ` + "`go run ./tools/gendocs`" + `; do not edit. *Served* says whether a command does what it does in Redis 7.2,
+or which of the [differences](differences.md) concern it; what Redis 7.2 does not have is served as in the later version that
+*since*, the version of Redis in which a command appeared, tells. What is not served stands [at the end](#not-served).
 `
 
 // groups are the headings, in this order; a group that is not named here comes last.
@@ -67,12 +76,20 @@ func render() []byte {
 	for _, c := range rows {
 		if c.Group != group {
 			group = c.Group
-			fmt.Fprintf(&out, "\n## %s\n\n| command | what it does | cost | since |\n|---|---|---|---|\n", title(group))
+			fmt.Fprintf(&out, "\n## %s\n\n| command | what it does | cost | since | served |\n|---|---|---|---|---|\n", title(group))
 		}
-		fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", cell(usage(c)), cell(c.Summary), cell(c.Complexity), c.Since)
+		fmt.Fprintf(&out, "| `%s` | %s | %s | %s | %s |\n", cell(usage(c)), cell(c.Summary), cell(c.Complexity), c.Since, served(c))
 	}
 	out.WriteString(missing(rows))
 	return out.Bytes()
+}
+
+// served says whether a command differs from Redis.
+func served(c *command.Command) string {
+	if names := differences.Of(c.Name); len(names) > 0 {
+		return "differs: " + strings.Join(names, "; ")
+	}
+	return "as Redis"
 }
 
 // missing lists the commands of Redis that have no row, each group of one reason in a line.

@@ -38,8 +38,6 @@ var notServed = map[string]string{
 	"fcall":        scripts,
 	"fcall_ro":     scripts,
 	"function":     scripts,
-	"latency":      "needs a terminal's graph of events; `LATENCY HISTORY` has the figures",
-	"memory":       "there is no such allocator",
 	"module":       "there are no modules",
 	"monitor":      notYet,
 	"psubscribe":   messages,
