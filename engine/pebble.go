@@ -77,9 +77,7 @@ func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 		EventListener:               s.events(),
 	}
 	po.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return compressions[o.Compression] })
-	po.Experimental.SpanPolicyFunc = func([]byte) (pebble.SpanPolicy, []byte, error) {
-		return pebble.SpanPolicy{DisableValueSeparationBySuffix: true}, nil, nil
-	}
+	po.Experimental.SpanPolicyFunc = spanPolicy
 	po.Experimental.ValueSeparationPolicy = s.separation
 	// What separated values take is counted.
 	po.TargetFileSizes = [...]int64{32 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20, 64 << 20, 64 << 20}
@@ -94,6 +92,16 @@ func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 	// Most keys are in the last level: one look, and memory for all.
 	po.Levels[len(po.Levels)-1].FilterPolicy = bloom.FilterPolicy(10)
 	return po
+}
+
+// spanPolicy keeps what is the node's own apart from the slots in files: each flush writes it, and a file of both would reach from some key to
+// the end of all and overlap all that lies between, so that a list which grows at an end would be compacted again and again.
+func spanPolicy(start []byte) (policy pebble.SpanPolicy, end []byte, err error) {
+	policy.DisableValueSeparationBySuffix = true
+	if bytes.Compare(start, keys.NodePrefix) < 0 {
+		end = keys.NodePrefix
+	}
+	return policy, end, nil
 }
 
 // events logs what an operator should know and wakes whoever waits for a flush.

@@ -72,6 +72,7 @@ const MetaOverhead = metaLen
 
 // The node-local keys: never in the log, except for the database table.
 var (
+	NodePrefix       = []byte{nodePrefix} // of them all
 	AppliedKey       = []byte{nodePrefix, 'a'}
 	ReachedDirectKey = []byte{nodePrefix, 'p'} // by what is applied at commit
 	ReachedDrainKey  = []byte{nodePrefix, 'q'} // by what is drained
