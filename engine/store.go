@@ -247,7 +247,7 @@ func (s *Store) startWorkers() {
 	if s.o.ReadOnly {
 		return
 	}
-	for _, run := range []func(){s.runMonitor, s.runLogDropper, s.runDrainer, s.runExpirer, s.runReclaimer} {
+	for _, run := range []func(){s.runMonitor, s.runLogDropper, s.runDrainer, s.runExpirer, s.runReclaimer, s.runSweeper} {
 		s.workers.Add(1)
 		go func() {
 			defer s.workers.Done()

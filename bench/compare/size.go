@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -90,24 +92,38 @@ func sizes(ctx context.Context, o options, binary string) error {
 	if err := checkRoom(o.dir, int64(o.records)*int64(4*elementBytes)); err != nil {
 		return err
 	}
-	names := strings.Split(cmp.Or(o.tests, "hash,set,zset,list,stream"), ",")
+	names := strings.Split(cmp.Or(o.tests, "hash,set,zset,list,stream,many,flushall,lpop,zpopmin,spop,xtrim"), ",")
 	for _, t := range sizedTypes {
-		if !slices.Contains(names, t.name) {
-			continue
+		if slices.Contains(names, t.name) {
+			if err := o.onNode(ctx, binary, t.name, t.measure); err != nil {
+				return err
+			}
 		}
-		n, err := o.cairn(binary, t.name, nil, "--block-cache-size", o.blockCache)
-		if err != nil {
-			return err
-		}
-		if err = n.Start(); err == nil {
-			err = t.measure(ctx, o, n)
-		}
-		n.Kill()
-		if err != nil {
-			return fmt.Errorf("%s: %w", t.name, err)
+	}
+	for _, r := range roomCases {
+		if slices.Contains(names, r.name) {
+			if err := o.onNode(ctx, binary, r.name, r.measure); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// onNode measures on a node of its own, whose data are removed afterwards.
+func (o options) onNode(ctx context.Context, binary, name string, measure func(context.Context, options, *testnode.Node) error) error {
+	n, err := o.cairn(binary, name, nil, "--block-cache-size", o.blockCache)
+	if err != nil {
+		return err
+	}
+	if err = n.Start(); err == nil {
+		err = measure(ctx, o, n)
+	}
+	n.Kill()
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return os.RemoveAll(n.Dir)
 }
 
 func (t *sized) measure(ctx context.Context, o options, n *testnode.Node) error {
@@ -119,10 +135,10 @@ func (t *sized) measure(ctx context.Context, o options, n *testnode.Node) error 
 	if err != nil {
 		return err
 	}
-	stored := diskUsage(n.Dir)
+	stored := diskUsage(filepath.Join(n.Dir, storeFolder))
 	fmt.Printf("\nA %s of %d elements of %d bytes, %s\n\n| | |\n|---|---|\n", t.name, o.records, len(element(0)), time.Now().Format("2006-01-02"))
 	fmt.Printf("| load | %.1f s, %.0f elements/s, longest time without a reply %v |\n", loaded.elapsed.Seconds(), loaded.rate(o.records), loaded.stall.Round(time.Millisecond))
-	fmt.Printf("| on disk | %.1f bytes an element |\n", float64(stored)/float64(o.records))
+	fmt.Printf("| in the store; with the log | %.1f; %.1f bytes an element |\n", float64(stored)/float64(o.records), float64(diskUsage(n.Dir))/float64(o.records))
 	c, err := n.Dial()
 	if err != nil {
 		return err
@@ -136,9 +152,7 @@ func (t *sized) measure(ctx context.Context, o options, n *testnode.Node) error 
 	if err := t.remove(ctx, o, n, c, stored); err != nil {
 		return err
 	}
-	u, err := n.Usage()
-	fmt.Printf("| peak RSS | %d MiB |\n", u.PeakRSS>>20)
-	return err
+	return printMemory(n)
 }
 
 // load adds n elements, in commands of many, but for streams in commands of one.
@@ -161,7 +175,7 @@ func (t *sized) load(ctx context.Context, n *testnode.Node, key string, elements
 func (op *sizedOp) measure(c *wire.Conn, elements int) error {
 	keys, n := [...]string{"small", "large"}, [...]int{smallSize / 2, elements} // pops leave half of the small one
 	var times [2][]time.Duration
-	for range timedOps / 10 {
+	for range timedOps {
 		for side, key := range keys {
 			args := op.command(key, rand.IntN(n[side]/2), n[side])
 			began := time.Now()
@@ -173,7 +187,7 @@ func (op *sizedOp) measure(c *wire.Conn, elements int) error {
 	}
 	slices.Sort(times[0])
 	slices.Sort(times[1])
-	small, large := percentile(times[0], 50), percentile(times[1], 50)
+	small, large := times[0][len(times[0])/2], times[1][len(times[1])/2]
 	ratio, verdict := float64(large)/float64(small), ""
 	if !op.deep {
 		verdict = fmt.Sprintf(" (≤ %.1f): ok", sizeBar)
@@ -182,7 +196,7 @@ func (op *sizedOp) measure(c *wire.Conn, elements int) error {
 		}
 	}
 	fmt.Printf("| %s, small / large, p50 (p99) | %v (%v) / %v (%v), ratio %.2f%s |\n", op.name,
-		small, percentile(times[0], 99), large, percentile(times[1], 99), ratio, verdict)
+		small.Round(time.Microsecond), percentile(times[0], 99), large.Round(time.Microsecond), percentile(times[1], 99), ratio, verdict)
 	return nil
 }
 
@@ -193,12 +207,11 @@ func (t *sized) remove(ctx context.Context, o options, n *testnode.Node, c *wire
 		return err
 	}
 	var took time.Duration
-	began := time.Now()
 	waits, err := probed(ctx, n, other, func() error {
 		if err := pause(ctx, time.Second); err != nil {
 			return err
 		}
-		began = time.Now()
+		began := time.Now()
 		_, err := c.Must("DEL", "large")
 		took = time.Since(began)
 		if err != nil {
@@ -215,12 +228,5 @@ func (t *sized) remove(ctx context.Context, o options, n *testnode.Node, c *wire
 	}
 	fmt.Printf("| DEL | %v (≤ %v): %s; longest wait of another client around it %v, p99 %v |\n", took.Round(time.Microsecond), deleteBar, verdict,
 		percentile(waits, 100), percentile(waits, 99))
-	limit := time.Now().Add(2 * time.Minute)
-	for diskUsage(n.Dir) > stored/4 && time.Now().Before(limit) {
-		if err := pause(ctx, time.Second); err != nil {
-			return err
-		}
-	}
-	fmt.Printf("| on disk %v after DEL | %.1f bytes an element |\n", time.Since(began).Round(time.Second), float64(diskUsage(n.Dir))/float64(o.records))
-	return nil
+	return awaitRoom(ctx, n, stored, o.records)
 }
