@@ -50,3 +50,8 @@ func read(t *engine.Txn, k engine.Key, want keys.Type) (engine.Record, bool, err
 
 // subSize is what a sub-key adds to Header.Bytes.
 func subSize(sub, value []byte) int64 { return int64(keys.SubBytes(sub, value)) }
+
+// walked says whether a sub-key of a type is written by engine.Txn.PutWalked: of a sorted set all but the members are.
+func walked(t keys.Type, sub []byte) bool {
+	return t == keys.TypeZSet && len(sub) > 0 && sub[0] != zsetMembers
+}
