@@ -7,6 +7,9 @@ import (
 	"github.com/cairndb/cairn/engine/keys"
 )
 
+// subPrefix is how many bytes the keys of an id's sub-keys begin with in common.
+const subPrefix = 11
+
 // NewID returns a fresh id for sub-keys in a slot.
 func (t *Txn) NewID(slot uint16) (uint64, error) {
 	if err := t.writeError(slot); err != nil {
@@ -69,7 +72,7 @@ func (t *Txn) putSub(slot uint16, id uint64, sub, value []byte, walked bool) err
 	if t.arena.used+len(sub)+len(value) > MaxTxnBytes {
 		return ErrTooLarge
 	}
-	key := keys.AppendSub(t.arena.alloc(11 + len(sub))[:0], slot, id, sub)
+	key := keys.AppendSub(t.arena.alloc(subPrefix + len(sub))[:0], slot, id, sub)
 	t.write(op{kind: opSet, slot: slot, key: key, val: t.arena.copy(value), walked: walked})
 	return nil
 }
@@ -88,7 +91,7 @@ func (t *Txn) deleteSub(slot uint16, id uint64, sub []byte, walked bool) error {
 	if err := t.writeError(slot); err != nil {
 		return err
 	}
-	key := keys.AppendSub(t.arena.alloc(11 + len(sub))[:0], slot, id, sub)
+	key := keys.AppendSub(t.arena.alloc(subPrefix + len(sub))[:0], slot, id, sub)
 	t.write(op{kind: opDelete, slot: slot, key: key, walked: walked})
 	return nil
 }
