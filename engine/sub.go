@@ -69,7 +69,10 @@ func (t *Txn) putSub(slot uint16, id uint64, sub, value []byte, walked bool) err
 	if err := t.writeError(slot); err != nil {
 		return err
 	}
-	if t.arena.used+len(sub)+len(value) > MaxTxnBytes {
+	switch n := len(sub) + len(value); {
+	case n > MaxElement:
+		return ErrElement
+	case t.arena.used+n > MaxTxnBytes:
 		return ErrTooLarge
 	}
 	key := keys.AppendSub(t.arena.alloc(subPrefix + len(sub))[:0], slot, id, sub)
