@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/cairndb/cairn/cluster/epoch"
@@ -257,10 +258,17 @@ func (c *Cluster) Dropped(ctx context.Context, set *slotmap.Set) error {
 	}
 }
 
+// LeftAnywhere says whether some shard has yet to drop what it has of a slot that it handed over. A change of the slot's owner by SETSLOT would end
+// these remains (see epoch's remains.go): the data would stay there for good, and would be found again when the slot comes back.
+func (c *Cluster) LeftAnywhere(slot uint16) bool {
+	t := c.grants()
+	return t != nil && slices.ContainsFunc(t.Shards, func(s *epoch.Shard) bool { return s.HasRemains(slot) })
+}
+
 // AwaitDropped waits, for as long as that should take, until nothing is left of a slot that was handed over.
 func (c *Cluster) AwaitDropped(slot uint16) {
 	late := time.After(droppedPatience)
-	for c.View().Left(slot) {
+	for c.LeftAnywhere(slot) {
 		select {
 		case <-time.After(droppedPace):
 		case <-late:

@@ -182,10 +182,10 @@ func clusterSetSlot(c *Ctx) {
 	}
 }
 
-// importSlot is SETSLOT IMPORTING. What is left here of a slot that was handed over goes first.
+// importSlot is SETSLOT IMPORTING. What is left of a slot that was handed over, here or elsewhere, goes first.
 func (c *Ctx) importSlot(slot uint16, from string) {
 	cl := c.Node.Cluster
-	if !c.Node.View().Left(slot) {
+	if !cl.LeftAnywhere(slot) {
 		c.changed(cl.Import(slot, from))
 		return
 	}

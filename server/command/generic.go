@@ -274,8 +274,9 @@ const scanAll = math.MaxInt32
 func keysCommand(c *Ctx) {
 	var found [][]byte
 	pattern := c.Args[1]
+	left := c.Node.leftSlots()
 	_, err := c.Node.Store.Scan(c.Txn, c.Node.Store.DB(c.DB), 0, scanAll, -1, func(name []byte, _ engine.Record) {
-		if glob.MatchAll(pattern) || glob.Match(pattern, name, false) {
+		if (glob.MatchAll(pattern) || glob.Match(pattern, name, false)) && !left(name) {
 			found = append(found, append([]byte(nil), name...))
 		}
 	})
@@ -341,8 +342,9 @@ func scan(c *Ctx) {
 	}
 	var found [][]byte
 	count := int(min(o.count, scanAll))
+	left := c.Node.leftSlots()
 	next, err := c.Node.Store.Scan(c.Txn, c.Node.Store.DB(c.DB), cursor, count, -1, func(name []byte, rec engine.Record) {
-		if o.selects(name, rec) {
+		if o.selects(name, rec) && !left(name) {
 			found = append(found, append([]byte(nil), name...))
 		}
 	})
@@ -378,8 +380,18 @@ func parseCursor(b []byte) (uint64, bool) {
 	return n & (1<<cursorBits - 1), err == nil
 }
 
+// randomTries is how often RANDOMKEY draws until a key is not of a slot that was handed over; in the short time until those are dropped a node that has
+// hardly anything else may answer that it has none.
+const randomTries = 100
+
 func randomkey(c *Ctx) {
+	left := c.Node.leftSlots()
 	name, found, err := c.Node.Store.RandomKey(c.Txn, c.Node.Store.DB(c.DB))
+	for try := 0; err == nil && found && left(name); try++ {
+		if found = try < randomTries; found {
+			name, found, err = c.Node.Store.RandomKey(c.Txn, c.Node.Store.DB(c.DB))
+		}
+	}
 	switch {
 	case err != nil:
 		c.Fail(err)

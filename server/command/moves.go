@@ -6,6 +6,7 @@ import (
 
 	"github.com/cairndb/cairn/cluster/migrate"
 	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/engine/keys"
 	"github.com/cairndb/cairn/replication"
 )
 
@@ -95,6 +96,12 @@ func (n *Node) KeysServed(slot uint16) int64 {
 		return 0
 	}
 	return n.Store.SlotCounts(slot).Keys
+}
+
+// leftSlots returns what says of a key whether it is of a slot that was handed over, and has yet to be dropped.
+func (n *Node) leftSlots() func(name []byte) bool {
+	left := n.View().Remains()
+	return func(name []byte) bool { return left != nil && left.Has(keys.Slot(name)) }
 }
 
 // leftBehind counts, in a physical database, what this node has of slots that were handed over, and has yet to drop.

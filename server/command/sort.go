@@ -31,8 +31,8 @@ type weighed struct {
 }
 
 const (
-	errSortBy    = "ERR BY option of SORT denied in cluster mode."
-	errSortGet   = "ERR GET option of SORT denied in cluster mode."
+	errSortBy    = "ERR BY option of SORT denied in Cluster mode."
+	errSortGet   = "ERR GET option of SORT denied in Cluster mode."
 	errSortScore = "ERR One or more scores can't be converted into double"
 )
 
