@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"slices"
 	"strconv"
@@ -18,6 +19,28 @@ func TestCairnAgainstRedis(t *testing.T) {
 	o := options{seed: number("CAIRN_DIFF_SEED", 1), commands: int(number("CAIRN_DIFF_COMMANDS", 8000)), perCase: 1000, maxDiffs: 10, shrinkFor: 5 * time.Second}
 	if found, out := compareNodes(t, testnode.StartRedis(t), testnode.StartCairn(t, "--enable-debug-command", "yes"), o); found > 0 {
 		t.Error(out)
+	}
+}
+
+// TestClusterAgainstRedis compares a cluster, between whose nodes the slots of all keys move, with Redis as a cluster of one node. It is short, as the
+// one above.
+func TestClusterAgainstRedis(t *testing.T) {
+	t.Parallel()
+	o := options{seed: number("CAIRN_DIFF_SEED", 1), commands: int(number("CAIRN_DIFF_COMMANDS", 1200)), perCase: 600, small: true, families: clusterFamilies(), maxDiffs: 10, out: new(bytes.Buffer)}
+	c := &comparison{redis: &server{node: testnode.StartRedis(t, clusterArgs...)}}
+	nodes := testnode.StartClusterNodes(t, 3, append(clusterArgs, "--enable-debug-command", "yes")...)
+	c.cairn = &server{node: nodes[0]}
+	if err := c.gather(nodes, o.seed); err != nil {
+		t.Fatal(err)
+	}
+	m := c.cairn.cluster.mover
+	m.start()
+	t.Cleanup(m.close)
+	if found, err := c.campaign(o); err != nil || found > 0 {
+		t.Errorf("%v\n%s", err, o.out)
+	}
+	if m.moves.Load() == 0 {
+		t.Error("no slot has moved")
 	}
 }
 

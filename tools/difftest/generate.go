@@ -61,6 +61,9 @@ type generator struct {
 	sets     bool     // is one of them
 	scenes   []string // of blockScenes
 	timed    bool     // the command drawn has an expiry: its numbers must not be mutated
+	tags     []string // of a cluster's keys: the slots that move
+	tag      string   // of the command that is drawn
+	tame     bool     // no damage
 	restarts bool     // the servers restart: Redis builds its data anew from commands, under the sizes of its start
 	now      time.Time
 }
@@ -88,7 +91,7 @@ var parsedFamilies = func() map[string]*weighted {
 // steps draws a case of about n commands; restart puts a restart of the servers into its middle.
 func (g *generator) steps(n int, restart string) []step {
 	steps := []step{{conn: 1, args: []string{"HELLO", "3"}}}
-	if g.restarts = restart != ""; g.restarts {
+	if g.restarts = restart != "" && !g.clustered(); g.restarts {
 		steps = append(steps, step{args: slices.Concat([]string{"CONFIG", "SET"}, startSizes)})
 	}
 	for len(steps) < n {
@@ -99,15 +102,15 @@ func (g *generator) steps(n int, restart string) []step {
 		switch p := g.rng.IntN(1000); {
 		case p < 20:
 			steps = append(steps, g.transaction()...)
-		case p < 24:
+		case p < 24 && !g.clustered():
 			steps = append(steps, step{kind: stepRaw, args: []string{g.pick(rawRequests)}})
-		case p < 27:
+		case p < 27 && !g.clustered():
 			steps = append(steps, step{kind: stepSilent, conn: connections - 1, args: []string{g.pick(silentBursts)}})
 		case p < 37:
 			steps = append(steps, g.cross())
-		case p < 41:
+		case p < 41 && !g.clustered():
 			steps = append(steps, step{kind: stepScan, conn: connections - 1, args: g.scanOptions()})
-		case p < 46:
+		case p < 46 && !g.clustered():
 			steps = append(steps, g.blocked()...)
 		case g.sets && p < 61:
 			steps = append(steps, g.popped()...)
@@ -123,9 +126,10 @@ const crossed = "crossed"
 
 // cross carries a string from key to key, or any value over and back.
 func (g *generator) cross() step {
+	g.changeTag()
 	args := []string{g.draw("key"), g.draw("key")}
 	if g.rng.IntN(4) != 0 {
-		args = []string{g.draw(g.pick([]string{"hash", "list", "set", "zset", "stream", "hll"})), crossed}
+		args = []string{g.draw(g.pick([]string{"hash", "list", "set", "zset", "stream", "hll"})), g.tagged(crossed)}
 	}
 	return step{kind: stepCross, conn: connections - 1, args: args}
 }
@@ -146,6 +150,9 @@ func changesQueue(name string) bool { return strings.EqualFold(name, "MULTI") }
 
 // transaction is WATCH, MULTI and EXEC on one connection with another one in between.
 func (g *generator) transaction() []step {
+	g.changeTag()
+	g.tame = g.clustered() // else its commands may be for several slots
+	defer func() { g.tame = false }()
 	a := g.rng.IntN(2)
 	b := (a + 1 + g.rng.IntN(2)) % connections
 	var steps []step
@@ -172,7 +179,9 @@ func (g *generator) transaction() []step {
 // popped makes a set, takes members out at random, looks at how many are left, and deletes it: they need not be the same ones.
 func (g *generator) popped() []step {
 	add := func(args ...string) step { return step{conn: connections - 1, args: args} }
-	sadd := []string{"SADD", "popped"}
+	g.changeTag()
+	popped := g.tagged("popped")
+	sadd := []string{"SADD", popped}
 	for range 1 + g.rng.IntN(20) {
 		sadd = append(sadd, g.draw("setmember"))
 	}
@@ -180,15 +189,15 @@ func (g *generator) popped() []step {
 	for range 1 + g.rng.IntN(4) {
 		switch g.rng.IntN(3) {
 		case 0:
-			steps = append(steps, add("SPOP", "popped"))
+			steps = append(steps, add("SPOP", popped))
 		case 1:
-			steps = append(steps, add("SPOP", "popped", g.draw("few")))
+			steps = append(steps, add("SPOP", popped, g.draw("few")))
 		case 2:
-			steps = append(steps, add("SRANDMEMBER", "popped", strconv.Itoa(g.rng.IntN(30)-10)))
+			steps = append(steps, add("SRANDMEMBER", popped, strconv.Itoa(g.rng.IntN(30)-10)))
 		}
-		steps = append(steps, add("SCARD", "popped"))
+		steps = append(steps, add("SCARD", popped))
 	}
-	return append(steps, add("DEL", "popped"))
+	return append(steps, add("DEL", popped))
 }
 
 func (g *generator) scanOptions() []string {
@@ -209,8 +218,12 @@ func (g *generator) scanOptions() []string {
 func (g *generator) command() []string {
 	family := g.families[g.rng.IntN(len(g.families))]
 	g.timed = false
+	if !g.tame {
+		g.changeTag()
+	}
 	args := family.pick(g.rng).expand(g, nil)
 	switch p := g.rng.IntN(100); {
+	case g.tame:
 	case p < 2:
 		args = args[:1+g.rng.IntN(len(args))]
 	case p < 4:
@@ -221,7 +234,7 @@ func (g *generator) command() []string {
 		i, j := 1+g.rng.IntN(len(args)-1), 1+g.rng.IntN(len(args)-1)
 		args[i], args[j] = args[j], args[i]
 	}
-	if unsafeCommand(args) || setsSize(args) && (g.restarts || strings.Contains(strings.Join(args, ""), "\x00")) {
+	if unsafeCommand(args) || g.clustered() && ofOneNode(args) || g.tame && differences.Is(args, "config") || setsSize(args) && (g.restarts || strings.Contains(strings.Join(args, ""), "\x00")) {
 		return []string{"PING"}
 	}
 	return args
@@ -232,6 +245,38 @@ var startSizes = []string{"stream-node-max-entries", "100", "stream-node-max-byt
 
 func setsSize(args []string) bool {
 	return differences.Is(args, "config", "set") && slices.ContainsFunc(args, func(a string) bool { return slices.Contains(startSizes, strings.ToLower(a)) })
+}
+
+func (g *generator) clustered() bool { return len(g.tags) > 0 }
+
+// changeTag chooses the slot of what is drawn next.
+func (g *generator) changeTag() {
+	if g.clustered() {
+		g.tag = g.pick(g.tags)
+	}
+}
+
+// tagged is a key's name in the slot that was chosen.
+func (g *generator) tagged(key string) string {
+	if !g.clustered() {
+		return key
+	}
+	return "{" + g.tag + "}" + key
+}
+
+// untagged is the name without what tagged has put before it.
+func untagged(key string) string {
+	if _, rest, ok := strings.Cut(key, "}"); ok && strings.HasPrefix(key, "{") {
+		return rest
+	}
+	return key
+}
+
+// ofOneNode are commands whose answer is about one node of a cluster: its keys come and go. What approximate trimming deletes depends on how the entries
+// are grouped, which MIGRATE does not carry.
+func ofOneNode(args []string) bool {
+	return slices.Contains([]string{"keys", "randomkey", "scan", "dbsize", "debug"}, strings.ToLower(args[0])) ||
+		(differences.Is(args, "xadd") || differences.Is(args, "xtrim")) && slices.Contains(args, "~")
 }
 
 const leastInt = "-9223372036854775808"
@@ -270,7 +315,7 @@ func unsafeCommand(args []string) bool {
 	case "zrank", "zrevrank":
 		return len(args) > 3 // Redis 7.0 has no WITHSCORE, and lets it spoil a transaction
 	case "zadd": // see the pool lexset
-		return len(args) > 1 && strings.HasPrefix(args[1], "lex") && slices.ContainsFunc(everySecond(args[2:]), func(score string) bool { return score != "0" })
+		return len(args) > 1 && strings.HasPrefix(untagged(args[1]), "lex") && slices.ContainsFunc(everySecond(args[2:]), func(score string) bool { return score != "0" })
 	}
 	return false
 }
@@ -304,7 +349,11 @@ func (g *generator) letterCase(s string) string {
 // draw returns a value of the pool that a template's hole names.
 func (g *generator) draw(name string) string {
 	if pool, ok := pools[name]; ok {
-		return g.pick(pool)
+		v := g.pick(pool)
+		if slices.Contains(keyPools, name) {
+			return g.tagged(v)
+		}
+		return v
 	}
 	switch name {
 	case "int":

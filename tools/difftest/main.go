@@ -9,6 +9,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cairndb/cairn/engine/keys"
 	"github.com/cairndb/cairn/tools/testnode"
 )
 
@@ -33,6 +35,8 @@ type options struct {
 	perCase   int // between two empty states
 	families  []string
 	blocking  bool // scenes with commands that wait
+	small     bool // thresholds, so that most collections are spread
+	restarts  int  // cases from one with a restart to the next; 0: two in the middle of all
 	maxDiffs  int
 	shrinkFor time.Duration
 	out       io.Writer
@@ -41,6 +45,7 @@ type options struct {
 func main() {
 	var o options
 	var names, redis, cairn, both string
+	var nodes int
 	var selfPlay bool
 	flag.Uint64Var(&o.seed, "seed", rand.Uint64N(1e9), "seed of the first case; case n has seed+n")
 	flag.IntVar(&o.commands, "commands", 200_000, "commands to compare")
@@ -52,6 +57,9 @@ func main() {
 	flag.StringVar(&redis, "redis", "redis-server", "the program to compare with")
 	flag.StringVar(&both, "both", "", "further arguments of both programs, as \"--set-max-intset-entries 4\"")
 	flag.StringVar(&cairn, "cairn", "", "further arguments of Cairn, as \"--packed-max-bytes 64\"")
+	flag.IntVar(&nodes, "cluster", 0, "so many nodes of Cairn, between which the slots of all keys move to and fro; Redis is a cluster of one")
+	flag.IntVar(&o.restarts, "restarts", 0, "a restart in one of so many cases (default: two in the middle of all)")
+	flag.BoolVar(&o.small, "small", false, "begin each case with small thresholds, so that most collections are spread")
 	flag.BoolVar(&selfPlay, "self-play", false, "compare Redis with itself, to check the tester")
 	flag.Parse()
 	o.out = os.Stdout
@@ -59,13 +67,16 @@ func main() {
 	if names != "" {
 		o.families = strings.Split(names, ",")
 	}
-	if err := run(o, redis, selfPlay, strings.Fields(both), strings.Fields(cairn)); err != nil {
+	if nodes > 0 && names == "" {
+		o.families = clusterFamilies()
+	}
+	if err := run(o, redis, selfPlay, nodes, strings.Fields(both), strings.Fields(cairn)); err != nil {
 		slog.Error("difftest", "err", err)
 		os.Exit(1)
 	}
 }
 
-func run(o options, redis string, selfPlay bool, both, cairn []string) error {
+func run(o options, redis string, selfPlay bool, nodes int, both, cairn []string) error {
 	for _, name := range o.families {
 		if families[name] == nil {
 			return fmt.Errorf("no family %q; there are %s", name, strings.Join(familyNames(), ", "))
@@ -76,6 +87,9 @@ func run(o options, redis string, selfPlay bool, both, cairn []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if nodes > 0 {
+		both = append(both, clusterArgs...)
+	}
 	other := testnode.RedisOptions(redis, filepath.Join(dir, "other"), both...)
 	if !selfPlay {
 		binary, err := testnode.Build()
@@ -94,6 +108,13 @@ func run(o options, redis string, selfPlay bool, both, cairn []string) error {
 		return err
 	}
 	defer c.cairn.node.Kill()
+	if nodes > 0 {
+		end, err := c.spread(other, nodes, o.seed)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
 	found, err := c.campaign(o)
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, c.cairn.node.LogTail(4000))
@@ -112,6 +133,49 @@ func startServer(o testnode.Options) (*server, error) {
 	return &server{node: n}, n.Start()
 }
 
+// spread makes Redis a cluster of one node, and Cairn one of several, between which slots move until end is called.
+func (c *comparison) spread(o testnode.Options, nodes int, seed uint64) (end func(), err error) {
+	all := []*testnode.Node{c.cairn.node}
+	kill := func() {
+		for _, n := range all[1:] {
+			n.Kill()
+		}
+	}
+	for i := 1; i < nodes && err == nil; i++ {
+		options := o
+		options.Dir = fmt.Sprint(o.Dir, i)
+		var s *server
+		if s, err = startServer(options); s != nil {
+			all = append(all, s.node)
+		}
+	}
+	if err = errors.Join(err, c.gather(all, seed)); err != nil {
+		kill()
+		return nil, err
+	}
+	c.cairn.cluster.mover.start()
+	return func() { c.cairn.cluster.mover.close(); kill() }, nil
+}
+
+// gather forms the clusters.
+func (c *comparison) gather(nodes []*testnode.Node, seed uint64) error {
+	if err := testnode.FormCluster([]*testnode.Node{c.redis.node}, patience); err != nil {
+		return err
+	}
+	c.cairn.cluster = newCluster(nodes, seed)
+	return testnode.FormCluster(nodes, patience)
+}
+
+// clusterArgs are those of nodes of a cluster, in which what a killed node had been granted does not hold the others up for long.
+var clusterArgs = []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000"}
+
+// clusterFamilies are those whose commands have keys: the others are about connections and nodes.
+func clusterFamilies() []string {
+	return slices.DeleteFunc(familyNames(), func(name string) bool {
+		return slices.Contains([]string{"connection", "server", "introspection", "transactions"}, name)
+	})
+}
+
 func familyNames() []string {
 	var names []string
 	for name := range families {
@@ -124,17 +188,19 @@ func familyNames() []string {
 // campaign runs cases until the wanted number of commands is reached, with a
 // restart in the case in the middle and one by SIGKILL in the one after it. It returns the number of differences.
 func (c *comparison) campaign(o options) (int, error) {
+	c.small = o.small
 	cases := max((o.commands+o.perCase-1)/o.perCase, 2)
 	executed, found, start := 0, 0, time.Now()
 	kinds := make(map[string]bool)
 	progress := time.Now()
 	for i := range cases {
 		seed := o.seed + uint64(i)
-		restart := map[int]string{cases / 2: "TERM", cases/2 + 1: "KILL"}[i]
-		if cases == 2 {
-			restart = []string{"TERM", "KILL"}[i]
-		}
+		restart := o.restart(i, cases)
 		g := newGenerator(seed, o.families)
+		if cl := c.cairn.cluster; cl != nil {
+			g.tags = caseTags(seed)
+			cl.mover.use(slotsOf(g.tags))
+		}
 		if !o.blocking {
 			g.scenes = nil
 		}
@@ -161,7 +227,36 @@ func (c *comparison) campaign(o options) (int, error) {
 		}
 	}
 	fmt.Fprintf(o.out, "%d commands compared, %d differences, seeds from %d, %v\n", executed, found, o.seed, time.Since(start).Round(time.Millisecond))
+	if c.cairn.cluster != nil {
+		fmt.Fprintln(o.out, c.cairn.cluster)
+	}
 	return found, nil
+}
+
+// restart is the kind of restart in a case, "" for none.
+func (o options) restart(i, cases int) string {
+	kinds := []string{"TERM", "KILL"}
+	switch {
+	case o.restarts > 0 && i%o.restarts == o.restarts/2:
+		return kinds[i/o.restarts%2]
+	case o.restarts > 0:
+		return ""
+	case cases == 2:
+		return kinds[i]
+	}
+	return map[int]string{cases / 2: kinds[0], cases/2 + 1: kinds[1]}[i]
+}
+
+// caseTags are the hash tags of a case's keys in a cluster.
+func caseTags(seed uint64) []string {
+	return []string{fmt.Sprint("a", seed%1000), fmt.Sprint("b", seed%1000)}
+}
+
+func slotsOf(tags []string) (slots []uint16) {
+	for _, tag := range tags {
+		slots = append(slots, keys.Slot([]byte(tag)))
+	}
+	return slots
 }
 
 func (c *comparison) report(o options, seed uint64, steps []step, d *difference) {

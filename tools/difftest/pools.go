@@ -2,6 +2,9 @@ package main
 
 import "strings"
 
+// keyPools are those of names of keys.
+var keyPools = []string{"key", "counter", "short", "hash", "set", "geo", "hll", "broken", "list", "zset", "zetset", "lexset", "stream", "copied", "sortable"}
+
 // pools are drawn from as they are.
 var pools = map[string][]string{
 	"key": {
@@ -39,6 +42,7 @@ var pools = map[string][]string{
 	"cursor":    {"0", "abc", "-1", "18446744073709551616", "", "0x0", " 0"},
 	"glob":      globs,
 	"hll":       hllKeys,
+	"broken":    {"hb"},
 	"nohll":     noHLLs,
 	"brokenhll": brokenHLLs,
 	"list":      {"l0", "l1", "l2", "l3", "{t}l", "l0", "l1"},

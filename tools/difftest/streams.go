@@ -58,8 +58,8 @@ var streamLines = []string{
 	"1 (TYPE|TTL|OBJECT ENCODING|PERSIST|TOUCH) <stream>",
 	"1 EXPIRE <stream> <seconds>",
 	"1 (RENAME|RENAMENX) <stream> <stream>",
-	"1 COPY <stream> y0 REPLACE",
-	"1 (XLEN y0|XRANGE y0 - +|XREVRANGE y0 <xto> <xfrom>|XPENDING y0 <group> - + 9|XINFO CONSUMERS y0 <group>)",
+	"1 COPY <stream> <copied> REPLACE",
+	"1 (XLEN <copied>|XRANGE <copied> - +|XREVRANGE <copied> <xto> <xfrom>|XPENDING <copied> <group> - + 9|XINFO CONSUMERS <copied> <group>)",
 	"1 CONFIG SET stream-node-max-entries (1|2|5|100|0)",
 	"1 CONFIG SET stream-node-max-bytes (0|60|200|4096)",
 }
@@ -89,6 +89,7 @@ func streamPools() map[string][]string {
 	ids := slices.Concat(numbers("9-%d", 0, 120), odd[:12])
 	return map[string][]string{
 		"stream":   {"x0", "x1", "x2", "{t}x"},
+		"copied":   {"y0"},
 		"group":    {"g0", "g1", "g2", "g\x00\xff", ""},
 		"consumer": {"c0", "c1", "c2", ""},
 		"field":    {"f", "f", "f", "field", "12", "-1", ""},

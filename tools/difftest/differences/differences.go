@@ -62,10 +62,10 @@ var All = []Difference{
 	},
 	{
 		Name: "arguments about absent keys",
-		What: "`BITCOUNT` and `BITPOS` refuse illegal arguments also when the key does not exist, as Redis 7.2; Redis 7.0 answers 0 or -1.",
+		What: "`BITCOUNT` and `BITPOS` refuse illegal arguments before they look at the key, as Redis 7.2; Redis 7.0 answers 0 or -1 when it does not exist, and `WRONGTYPE` when it is no string.",
 		Why:  "Cairn follows Redis 7.2.",
 		match: func(args []string, redis, cairn wire.Value) bool {
-			return (Is(args, "bitcount") || Is(args, "bitpos")) && redis.Kind == ':' && cairn.IsError()
+			return (Is(args, "bitcount") || Is(args, "bitpos")) && (redis.Kind == ':' || strings.HasPrefix(redis.Text, "WRONGTYPE")) && cairn.IsError()
 		},
 	},
 	{
@@ -87,8 +87,8 @@ var All = []Difference{
 	},
 	{
 		Name:     "long elements",
-		Commands: "hmset hset hsetex hsetnx linsert lpush lpushx lset restore rpush rpushx sadd xadd zadd zincrby",
-		What:     "An element of a large collection (a field with its value, an entry of a stream with all its fields) may take up to 64 MiB, in Redis each part `proto-max-bulk-len`.",
+		Commands: "linsert lpush lpushx lset rpush rpushx",
+		What:     "An element of a list may have up to 64 MiB, in Redis `proto-max-bulk-len`.",
 		Why:      "An element lies in the store as a whole; a string is divided into chunks.",
 	},
 	{
@@ -161,7 +161,7 @@ var All = []Difference{
 		Name:     "inside of streams",
 		Commands: "xinfo|stream",
 		What:     "In `XINFO STREAM`, `radix-tree-keys` is what Redis would have, and `radix-tree-nodes` one more.",
-		Why:      "Entries lie one by one in the store. Their grouping is kept, so that approximate trimming deletes what Redis deletes; there is no tree above it.",
+		Why:      "Entries lie one by one in the store. Their grouping is kept, so that approximate trimming deletes what Redis deletes; there is no tree above it. `RESTORE` groups them anew by the present limits.",
 	},
 	{
 		Name:     "WATCH and consumer groups",
