@@ -69,6 +69,16 @@ func (c *Ctx) within(i int, limit int64, text string) bool {
 	return ok
 }
 
+// expiryAfter adds a TTL to the time. What overflows lies in the past, as in Redis; but not so when it does by no more than clocks may differ: MIGRATE sends
+// what is left until the expiry, and a key that has the greatest one there is would be gone when it arrives.
+func expiryAfter(ttl, now int64) int64 {
+	const difference = 3_600_000
+	if over := ttl - (math.MaxInt64 - now); over > 0 && over <= difference {
+		return math.MaxInt64
+	}
+	return ttl + now
+}
+
 func restore(c *Ctx) {
 	o, ok := c.restoreOptions()
 	if !ok {
@@ -98,7 +108,7 @@ func restore(c *Ctx) {
 		return
 	}
 	if expireAt != 0 && !o.absTTL {
-		expireAt += c.Txn.Now() // what overflows lies in the past, as in Redis
+		expireAt = expiryAfter(expireAt, c.Txn.Now())
 	}
 	if expireAt != 0 && expireAt <= c.Txn.Now() {
 		_, err = c.Txn.Delete(k)

@@ -439,7 +439,7 @@ func (c *comparison) runCross(s step) (*difference, error) {
 		return nil, err
 	}
 	for i := range a {
-		if !agree(restoreSteps(s, "")[i].args, a[i], b[i]) && !a[i].Sorted().Equal(b[i].Sorted()) {
+		if !c.agree(restoreSteps(s, "")[i].args, a[i], b[i]) && !a[i].Sorted().Equal(b[i].Sorted()) {
 			return &difference{0, s, a[i].String(), b[i].String()}, nil
 		}
 	}
