@@ -57,6 +57,7 @@ type Store struct {
 	reclaims reclaims
 	arrivals arrivals
 	onModify func(db uint8, name []byte)
+	onExpire func(name []byte)
 
 	admission admission
 	backlog   atomic.Uint64
@@ -374,6 +375,9 @@ func (s *Store) nowMillis() int64 { return s.o.Now().UnixMilli() }
 // modification. For FLUSHALL, FLUSHDB and SWAPDB it is called with name nil, once for each logical database affected,
 // with the physical one that it stands for afterwards. Set once, before traffic. Nil costs nothing.
 func (s *Store) OnModify(fn func(db uint8, name []byte)) { s.onModify = fn }
+
+// OnExpire is called under the slot's lock when a key is removed whose time is over. Set once, before traffic.
+func (s *Store) OnExpire(fn func(name []byte)) { s.onExpire = fn }
 
 func (s *Store) modified(db uint8, name []byte) {
 	if s.onModify != nil {

@@ -367,6 +367,8 @@ func (t *Txn) remove(k Key, keepID uint64) (bool, error) {
 	live := !expired(&h, t)
 	if live {
 		t.s.modified(k.DB, k.Name)
+	} else if t.s.onExpire != nil {
+		t.s.onExpire(k.Name)
 	}
 	return live, nil
 }

@@ -39,29 +39,60 @@ func (x *executor) noteWritten(n *need) {
 	}
 }
 
-// serveWaiters serves those who wait for the keys that the last request has written, and for what they write in turn. The reply of that request is
-// complete, and nothing is waited for: who can't be served at once is left to their own connection.
+// serveWaiters serves those who wait for the keys that the last request has written, and for what they write in turn, while the group holds the keys'
+// locks. The reply of that request is complete. When somebody can't be served without waiting, serveLater goes on.
 func (x *executor) serveWaiters() {
+	b := x.node.Waiters
 	blocking := x.blocking
 	x.waking, x.blocking = true, false
+	for len(x.toServe) > 0 {
+		if b.Serving() || !x.serveQueue(x.toServe[0]) {
+			b.Later(x.toServe)
+			break
+		}
+		x.toServe = slices.Delete(x.toServe, 0, 1)
+	}
+	clear(x.toServe)
+	x.toServe = x.toServe[:0]
+	x.waking, x.blocking = false, blocking
+}
+
+// serveLater is command.Waiters.Serve: there is one at a time.
+func (s *Server) serveLater() {
+	s.serving.Go(func() {
+		x := s.newExecutor(true)
+		x.waking = true
+		for more := true; more; {
+			if x.toServe, more = s.node.Waiters.More(x.toServe); more {
+				x.serveReady()
+			}
+		}
+	})
+}
+
+// serveReady is serveWaiters that waits for what it needs, but with no lock held for who needs that.
+func (x *executor) serveReady() {
+	x.enter()
+	defer x.leave()
+	x.serving = x.node.Serving()
 	for len(x.toServe) > 0 {
 		q := x.toServe[0]
 		x.toServe = slices.Delete(x.toServe, 0, 1)
 		x.serveQueue(q)
 	}
-	x.waking, x.blocking = false, blocking
+	x.settle()
 }
 
-// serveQueue runs the requests of those who wait for a key, in the order of their arrival, until the key has nothing left for them.
-func (x *executor) serveQueue(q *command.WaitQueue) {
+// serveQueue runs the requests of those who wait for a key, in the order of their arrival, until the key has nothing left for them. It returns false if
+// it would have to wait.
+func (x *executor) serveQueue(q *command.WaitQueue) bool {
 	var idle map[string]bool // groups that found nothing
 	var batch []*command.Waiter
 	after := uint64(0)
 	for most := firstWaiters; ; most *= 2 {
 		t, ok := x.typeOf(q)
 		if !ok {
-			x.node.Waiters.WakeQueue(q)
-			return
+			return false
 		}
 		batch = x.node.Waiters.Next(batch[:0], q, t, after, most)
 		for _, w := range batch {
@@ -70,61 +101,90 @@ func (x *executor) serveQueue(q *command.WaitQueue) {
 				continue
 			}
 			if t, ok = x.typeOf(q); !ok {
-				x.node.Waiters.WakeQueue(q)
-				return
+				return false
 			}
-			if w.Wants(t) && !x.serveOne(w) && w.Group() != "" {
+			if !w.Wants(t) {
+				continue
+			}
+			switch x.serveOne(w) {
+			case unserved:
+				return false
+			case idling:
+				if w.Group() == "" {
+					break
+				}
 				if idle == nil {
 					idle = make(map[string]bool)
 				}
 				idle[w.Group()] = true
 			}
 			if x.large() {
+				if !x.blocking {
+					return false
+				}
 				x.settle()
 			}
 		}
 		if len(batch) < most {
-			return
+			return true
 		}
 	}
 }
 
-// typeOf is the type of a key that is waited for; ok is false if it can't be looked at without waiting.
+// typeOf is the type of a key that is waited for; ok is false if it would have to wait to know it.
 func (x *executor) typeOf(q *command.WaitQueue) (t keys.Type, ok bool) {
 	k := q.Key(x.store)
-	if !x.txn.TryLock(k.Slot, false) || !x.txn.Ready(k) {
-		x.txn.EndCommand()
+	slot := [1]uint16{k.Slot}
+	if !x.lock(slot[:], false) {
+		return 0, false
+	}
+	defer x.txn.EndCommand()
+	if !x.blocking && !x.txn.Ready(k) {
 		return 0, false
 	}
 	rec, found, err := x.txn.Get(k)
-	x.txn.EndCommand()
 	switch {
 	case err != nil:
-		return 0, false // who waits meets the error and answers it
+		x.node.Waiters.WakeQueue(q) // they meet the error and answer it
 	case found:
 		return rec.Type, true
 	}
 	return keys.TypeNone, true
 }
 
-// serveOne runs the request of a connection that waits. It returns false if the request goes on waiting, or is left to its connection: then it comes
-// before those behind it.
-func (x *executor) serveOne(w *command.Waiter) (answered bool) {
+// outcome is what became of an attempt to serve somebody.
+type outcome uint8
+
+const (
+	// answered: the request was answered, or the connection waits no longer.
+	answered outcome = iota
+	// idling: it goes on waiting.
+	idling
+	// unserved: it can't be run without waiting.
+	unserved
+)
+
+// serveOne runs the request of a connection that waits.
+func (x *executor) serveOne(w *command.Waiter) outcome {
 	b := x.node.Waiters
-	taken, busy := b.Take(w)
-	if !taken {
-		return !busy
+	switch x.own(w) {
+	case command.Left:
+		return answered
+	case command.Away:
+		return idling
+	case command.Busy:
+		return unserved
 	}
 	c := w.Session().Conn.(*conn)
 	if c.killed.Load() {
 		b.Return(w)
-		return false
+		return answered
 	}
 	x.meet(c)
 	args, ok, err := c.reader.Next()
 	if !ok || err != nil { // it was parsed before
 		b.Return(w)
-		return false
+		return idling
 	}
 	v := x.one(c, args)
 	switch {
@@ -133,17 +193,38 @@ func (x *executor) serveOne(w *command.Waiter) (answered bool) {
 		if !b.Release(&c.Session) {
 			c.Resume()
 		}
-		return false
+		return idling
+	case v == wouldBlock:
+		c.reader.Unread()
+		if !b.Release(&c.Session) {
+			c.Resume()
+		}
+		return unserved
 	case v.again():
 		c.reader.Unread()
 		b.Return(w)
-		return false
+		return idling
 	case v == ran && c.CloseAfterReply:
 		v = closing
 	}
 	c.reader.Reclaim()
 	x.guests = append(x.guests, guest{c, v})
-	return true
+	return answered
+}
+
+// own makes the executor the owner of a waiter.
+func (x *executor) own(w *command.Waiter) command.Taken {
+	b := x.node.Waiters
+	taken := b.Take(w)
+	if taken != command.Busy || !x.blocking {
+		return taken
+	}
+	x.settle()
+	x.leave()
+	taken = b.Await(w)
+	x.enter()
+	x.serving = x.node.Serving()
+	return taken
 }
 
 // guest is a connection of somebody else whose request was run.
@@ -159,6 +240,33 @@ func (x *executor) sendHome() {
 		g.c.home.served(x, g.c, g.v)
 	}
 	x.guests = x.guests[:0]
+}
+
+// part takes a connection that begins to wait out of the group: it has no replies, and is somebody else's from now on.
+func (x *executor) part(c *conn) {
+	if c.group.joined {
+		i := slices.Index(x.members, c)
+		x.members = slices.Delete(x.members, i, i+1)
+	}
+	c.final()
+	c.barrier = 0
+}
+
+// reserved returns what a request has to wait for since others, who came before, are just being served with what it names.
+func (x *executor) reserved(c *conn, n *need) <-chan struct{} {
+	b := x.node.Waiters
+	if !b.Serving() || c.Waits() {
+		return nil
+	}
+	if n.world || n.whole {
+		return b.Served()
+	}
+	for _, k := range n.keys {
+		if wait := b.Reserved(k.name); wait != nil {
+			return wait
+		}
+	}
+	return nil
 }
 
 // look begins another look at the keys of a connection that waits, if it does.

@@ -29,11 +29,6 @@ func (l *loop) blockedEvent(c *conn, events uint32) {
 	switch {
 	case events&(unix.EPOLLERR|unix.EPOLLHUP|unix.EPOLLRDHUP) != 0:
 		l.closeBlocked(c)
-	case events&unix.EPOLLOUT != 0 && l.srv.node.Waiters.Claim(&c.Session):
-		l.send(c)
-		if !c.gone {
-			l.letGo(c)
-		}
 	default:
 		l.arm(c, c.events&^(unix.EPOLLIN|unix.EPOLLOUT))
 	}

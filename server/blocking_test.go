@@ -264,6 +264,52 @@ func TestBlockingWaitsForALock(t *testing.T) {
 	})
 }
 
+// TestBlockingServesFirst: who waits is served before anybody else gets at the keys, also when that takes longer than the write which brought the elements.
+func TestBlockingServesFirst(t *testing.T) {
+	allDrivers(t, func(t *testing.T, s setup) {
+		srv := start(t, s)
+		admin := srv.dial()
+		blocked := 0
+		type request struct {
+			conn *wire.Conn
+			want string
+		}
+		send := func(c *wire.Conn, want string, args ...string) request {
+			c.Send(args...)
+			_ = c.Flush()
+			blocked++
+			awaitBlocked(t, admin, blocked)
+			return request{c, want}
+		}
+		popper := srv.dial()
+		id, err := popper.Must("CLIENT", "ID")
+		if err != nil {
+			t.Fatal(err)
+		}
+		requests := []request{
+			send(srv.dial(), `$"1"`, "BLMOVE", "x", "y", "LEFT", "RIGHT", "0"),
+			send(popper, `*[$"x" $"3"]`, "BRPOP", "x", "0"),
+			send(srv.dial(), `*[$"y" $"1"]`, "BLPOP", "y", "z", "0"),
+		}
+		lock := srv.Store().NewTxn()
+		lock.Lock([]uint16{keys.Slot([]byte("y"))}, true)
+		expect(t, admin, "RPUSH x 1 2 3", ":3")
+		requests = append(requests,
+			send(srv.dial(), `$"2"`, "LPOP", "x"),
+			send(srv.dial(), `:1`, "RPUSH", "z", "5"),
+			send(srv.dial(), `:0`, "CLIENT", "UNBLOCK", id.Text),
+		)
+		expect(t, admin, "SET free 1", "+OK")
+		lock.Discard()
+		for _, r := range requests {
+			if v, err := r.conn.Receive(); err != nil || v.String() != r.want {
+				t.Errorf("got %v, %v, want %s", v, err, r.want)
+			}
+		}
+		awaitBlocked(t, admin, 0)
+	})
+}
+
 // TestBlockingInCluster: who waits for a key that this node serves no longer is told so.
 func TestBlockingInCluster(t *testing.T) {
 	allDrivers(t, func(t *testing.T, s setup) {

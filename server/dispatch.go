@@ -81,6 +81,11 @@ func (x *executor) refusal(cmd *command.Command) string {
 
 // unlocked runs a command without locks, which may begin to wait, or take the connection over.
 func (x *executor) unlocked(c *conn, cmd *command.Command, args [][]byte) verdict {
+	if cmd.Name == "client|unblock" { // who is about to be served is
+		if c.wait = x.node.Waiters.Served(); c.wait != nil {
+			return held
+		}
+	}
 	x.call(c, cmd, args, nil)
 	c.ran(cmd)
 	switch {
@@ -228,6 +233,9 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 	if c.wait = x.claimed(c, n); c.wait != nil {
 		return held
 	}
+	if c.wait = x.reserved(c, n); c.wait != nil {
+		return held
+	}
 	if redirect := x.routeOpen(view, c, n); redirect != "" {
 		return x.redirect(c, cmd, redirect)
 	}
@@ -243,8 +251,12 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 	x.touch(c, n)
 	x.look(c)
 	took := x.call(c, cmd, args, x.txn)
-	if c.FoundNothing() {
+	switch c.Found() {
+	case command.Nothing:
+		x.part(c)
 		return blocked
+	case command.NothingYet:
+		return unsent
 	}
 	c.ran(cmd)
 	x.account(n, took)

@@ -28,6 +28,8 @@ const (
 	held
 	// blocked: the request waits for its keys, see command.Waiters.
 	blocked
+	// unsent: the request may have to wait for keys, and is run again when the replies before it are sent.
+	unsent
 	// full: the group or the rendered replies are large, or a slow command is next; they have to be settled and sent first.
 	full
 	// taken: the connection is taken over by what its session says, once the replies are sent.
@@ -42,7 +44,7 @@ const (
 
 // again says that the request has not run and has to be tried again later.
 func (v verdict) again() bool {
-	return v == wouldBlock || v == paused || v == held || v == blocked || v == full
+	return v == wouldBlock || v == paused || v == held || v == blocked || v == unsent || v == full
 }
 
 // A group is committed when it holds this much. No connection runs more in a row on a loop, so that none holds up the others.
@@ -184,7 +186,13 @@ func (x *executor) large() bool {
 // one runs one request and keeps what outlives it: reply suppression, ASKING.
 func (x *executor) one(c *conn, args [][]byte) (v verdict) {
 	start := len(c.Out.Buf)
+	if c.Waits() {
+		x.node.Waiters.Back(&c.Session)
+	}
 	v = x.guarded(c, args)
+	if c.Waits() && (v == paused || v == held) {
+		x.node.Waiters.Leave(&c.Session)
+	}
 	if v.again() || v == crashed || v == cut {
 		return v
 	}

@@ -362,6 +362,12 @@ func (l *loop) process(c *conn) {
 	c.setLimits(l.x.node)
 	c.v = l.x.run(c)
 	c.reader.Reclaim()
+	if c.v == blocked { // nothing is left to send
+		l.recycle(c)
+		c.publishBuffers()
+		l.block(c)
+		return
+	}
 	if !c.dirty {
 		c.dirty = true
 		l.dirty = append(l.dirty, c)
@@ -373,7 +379,7 @@ func (l *loop) process(c *conn) {
 
 // settle commits the group and sends, parks or hands over everyone who has run.
 func (l *loop) settle() {
-	if len(l.dirty) == 0 {
+	if len(l.dirty) == 0 && l.x.commands == 0 {
 		return
 	}
 	l.x.settle()
@@ -557,7 +563,7 @@ func (l *loop) lag(c *conn) {
 
 // resumeLater runs requests that are left in the reader in the next turn.
 func (l *loop) resumeLater(c *conn) {
-	if c.more && c.v == full && !c.queued {
+	if c.more && (c.v == full || c.v == unsent && c.pending() == 0) && !c.queued {
 		c.queued = true
 		l.again = append(l.again, c)
 	}

@@ -56,7 +56,8 @@ type Server struct {
 	workers   *workers
 	replicas  sync.WaitGroup // connections that were taken over
 
-	outgoing atomic.Int64 // bytes of replies that wait for slow readers
+	outgoing atomic.Int64   // bytes of replies that wait for slow readers
+	serving  sync.WaitGroup // serveLater
 	started  atomic.Bool
 	stop     sync.Once
 	stopped  chan struct{} // closed when Shutdown begins
@@ -113,6 +114,7 @@ func New(o Options) (*Server, error) {
 			return nil, err
 		}
 	}
+	s.node.Waiters.Serve = s.serveLater
 	s.workers = newWorkers(s, o.Config.WorkerThreads())
 	if s.driver, err = s.newDriver(); err != nil {
 		closeAll(s.listeners)
@@ -185,6 +187,7 @@ func (s *Server) end(ctx context.Context) {
 	defer stopWaiting()
 	s.driver.shutdown(ctx)
 	s.workers.close()
+	s.serving.Wait()
 	s.node.Replication.Settle(ctx)
 	_ = s.node.Replication.Close() // returns nil
 	s.replicas.Wait()

@@ -22,18 +22,30 @@ import (
 //
 //   - by who writes one of the keys, right behind the command or the transaction that wrote and in the same group, while the locks are still
 //     held: nobody gets in between, and the log has both in one record;
-//   - by its own connection (Wake), when that can't be: a lock is missing, the write came from this replica's primary, the time is over, CLIENT
-//     UNBLOCK asks for it, or the slot or the role has changed.
+//   - by one goroutine that serves later (Later, More), when who writes would have to wait for that: for a lock, for the disk, for who has the
+//     connection at the moment, or since the group is full. Until it is done, Reserved holds back all that others want of the keys that anybody waits
+//     for, or would write: again nobody gets in between;
+//   - by its own connection (Resume), when there is nothing to get in between: the write came from this replica's primary, the time is over, CLIENT
+//     UNBLOCK asks for it, the slot or the role has changed, or its request was held back for another reason when it was its turn.
 //
 // Whoever runs it owns the connection until it is released or removed; the registry sees to it that there is one owner. Those that wait for a key are
 // served in the order of their arrival, and one that finds nothing again keeps its place. While nobody waits, a write pays one atomic load.
 type Waiters struct {
-	count atomic.Int64 // waiters
+	count  atomic.Int64 // waiters
+	onGone atomic.Int64 // queues with somebody who waits for the key's end, too
+	later  atomic.Bool  // served is not nil
+
+	// Serve calls More in a goroutine of its own. Set once, before anybody waits.
+	Serve func()
 
 	mu       sync.Mutex // a leaf but for what Session.Conn's Resume takes
 	queues   map[string][]*WaitQueue
+	also     map[string]int // the keys of Block.Also, and how many name them
+	all      list.List      // of waiters, in the order of their arrival
 	arrivals uint64
-	onGone   int // queues with somebody who waits for the key's end, too
+
+	ready  []*WaitQueue  // to serve later
+	served chan struct{} // closed when that is done; nil if there is nothing to do
 
 	// view, led and seen are what the last sweep went by.
 	view *cluster.View
@@ -44,6 +56,8 @@ type Waiters struct {
 // Block is what a command that found nothing waits for.
 type Block struct {
 	Keys [][]byte
+	// Also is a key that the command writes when it is served, nil for none.
+	Also []byte
 	// Type is the type of a key that the command can do something with.
 	Type keys.Type
 	// Gone: it has something to say, too, when a key is deleted or gets another type (XREADGROUP).
@@ -73,16 +87,20 @@ type Waiter struct {
 	readOnly bool // a read of a connection in READONLY mode
 	slot     uint16
 	arrival  uint64
+	at       *list.Element // in Waiters.all
 	places   []place
+	also     string
 	timer    *time.Timer // of its owner, as is memo
 	memo     any
 
 	// Under Waiters.mu:
-	owned bool // by who runs it, or is about to
-	due   bool // a key may be ready, and nobody has looked since
-	left  bool
-	ended bool // it is over without being served: how
-	how   waitEnd
+	owned  bool          // by who runs it, or is about to
+	due    bool          // a key may be ready, and nobody has looked since
+	away   bool          // its owner does not run it now: it waits for something else than its keys
+	wanted chan struct{} // closed when its owner lets go of it, or when it is away; nil when nobody waits for that
+	left   bool
+	ended  bool // it is over without being served: how
+	how    waitEnd
 }
 
 type place struct {
@@ -105,14 +123,32 @@ type Waker interface {
 // Any says whether anybody waits.
 func (b *Waiters) Any() bool { return b.count.Load() > 0 }
 
+// Found is what a command that may wait for keys has found.
+type Found uint8
+
+// Values of Found.
+const (
+	// Something: it has answered.
+	Something Found = iota
+	// Nothing: its connection waits now.
+	Nothing
+	// NothingYet: its connection would wait, but has replies that were not sent. When they are, it has to look again. So who serves a connection that waits finds
+	// no reply in it that belongs to somebody else's group.
+	NothingYet
+)
+
 // Block has the connection wait without a reply. It returns false inside a transaction, where nothing waits: the handler then answers as if the
 // time were over.
 func (c *Ctx) Block(block Block) bool {
-	if c.nested {
+	switch {
+	case c.nested:
 		return false
-	}
-	c.waits = true
-	if c.waiter == nil { // who waits already keeps its place and its time
+	case c.waiter != nil: // it keeps its place and its time
+		c.found = Nothing
+	case len(c.Out.Buf) > 0:
+		c.found = NothingYet
+	default:
+		c.found = Nothing
 		c.Node.Waiters.add(c.Session, &block, c.Cmd.Flags&Write == 0 && c.ReadOnlyMode)
 	}
 	return true
@@ -129,7 +165,7 @@ func (c *Ctx) Waited() any {
 func (b *Waiters) add(s *Session, block *Block, readOnly bool) {
 	w := &Waiter{
 		session: s, kind: block.Type, gone: block.Gone, group: block.Group, readOnly: readOnly, slot: keys.Slot(block.Keys[0]),
-		places: make([]place, 0, len(block.Keys)), memo: block.Memo, owned: true,
+		places: make([]place, 0, len(block.Keys)), also: string(block.Also), memo: block.Memo, owned: true,
 	}
 	s.waiter = w
 	b.file(w, block.Keys, s.DB)
@@ -145,7 +181,14 @@ func (b *Waiters) file(w *Waiter, names [][]byte, db int) {
 	defer b.mu.Unlock()
 	b.arrivals++
 	w.arrival = b.arrivals
+	w.at = b.all.PushBack(w)
 	b.count.Add(1)
+	if w.also != "" {
+		if b.also == nil {
+			b.also = make(map[string]int)
+		}
+		b.also[w.also]++
+	}
 	for _, name := range names {
 		q := b.queue(name, db)
 		if last := q.waiters.Back(); last != nil && last.Value == w {
@@ -154,7 +197,7 @@ func (b *Waiters) file(w *Waiter, names [][]byte, db int) {
 		w.places = append(w.places, place{q, q.waiters.PushBack(w)})
 		if w.gone {
 			if q.gone++; q.gone == 1 {
-				b.onGone++
+				b.onGone.Add(1)
 			}
 		}
 	}
@@ -203,31 +246,26 @@ func (b *Waiters) remove(s *Session) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	w.left = true
+	w.tell()
 	b.count.Add(-1)
+	b.all.Remove(w.at)
+	if w.also != "" {
+		if b.also[w.also]--; b.also[w.also] == 0 {
+			delete(b.also, w.also)
+		}
+	}
 	for _, p := range w.places {
 		p.queue.waiters.Remove(p.at)
 		if w.gone {
 			if p.queue.gone--; p.queue.gone == 0 {
-				b.onGone--
+				b.onGone.Add(-1)
 			}
 		}
-		if p.queue.waiters.Len() == 0 {
+		switch {
+		case p.queue.waiters.Len() == 0:
 			b.drop(p.queue)
-		}
-	}
-	if w.due { // it leaves without having looked: the next one does
-		for _, p := range w.places {
-			b.wakeFirst(p.queue, w.group)
-		}
-	}
-}
-
-// wakeFirst wakes the first of a group in a queue. Under mu.
-func (b *Waiters) wakeFirst(q *WaitQueue, group string) {
-	for e := q.waiters.Front(); e != nil; e = e.Next() {
-		if w := e.Value.(*Waiter); w.group == group {
-			b.wake(w)
-			return
+		case w.due: // it leaves without having looked: the next one does
+			b.serveLater(p.queue)
 		}
 	}
 }
@@ -273,37 +311,78 @@ func (b *Waiters) finishAll(end waitEnd) {
 // wakeAll has all requests run again.
 func (b *Waiters) wakeAll() { b.each(b.wake) }
 
-// each calls fn for every waiter, under mu.
+// each calls fn for every waiter in the order of their arrival, under mu.
 func (b *Waiters) each(fn func(*Waiter)) {
 	if !b.Any() {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, all := range b.queues {
-		for _, q := range all {
-			for e := q.waiters.Front(); e != nil; e = e.Next() {
-				if w := e.Value.(*Waiter); w.places[0].queue == q {
-					fn(w)
-				}
-			}
-		}
+	for e := b.all.Front(); e != nil; e = e.Next() {
+		fn(e.Value.(*Waiter))
 	}
 }
 
-// Take makes the caller the owner of a waiter. If it has another one, that will run it once more: then busy.
-func (b *Waiters) Take(w *Waiter) (taken, busy bool) {
+// Taken is what became of an attempt to own a waiter.
+type Taken uint8
+
+// Values of Taken.
+const (
+	// Own: the caller is its owner.
+	Own Taken = iota
+	// Left: it waits no longer.
+	Left
+	// Busy: its owner runs it, or is about to.
+	Busy
+	// Away: it waits for something else than its keys, and looks at them when that has ended.
+	Away
+)
+
+// Take makes the caller the owner of a waiter.
+func (b *Waiters) Take(w *Waiter) Taken {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return w.take()
+}
+
+// take: see Take. Under mu.
+func (w *Waiter) take() Taken {
 	switch {
 	case w.left:
-		return false, false
-	case w.owned:
+		return Left
+	case w.away:
 		w.due = true
-		return false, true
+		return Away
+	case w.owned:
+		return Busy
 	}
 	w.owned = true
-	return true, false
+	return Own
+}
+
+// Await is Take that waits for who is Busy.
+func (b *Waiters) Await(w *Waiter) Taken {
+	for {
+		b.mu.Lock()
+		t := w.take()
+		if t == Busy && w.wanted == nil {
+			w.wanted = make(chan struct{})
+		}
+		wanted := w.wanted
+		b.mu.Unlock()
+		if t != Busy {
+			return t
+		}
+		<-wanted
+	}
+}
+
+// tell wakes Await. Under mu.
+func (w *Waiter) tell() {
+	if w.wanted != nil {
+		close(w.wanted)
+		w.wanted = nil
+	}
 }
 
 // Claim makes the caller the owner of the session's waiter, if nobody is.
@@ -322,16 +401,35 @@ func (b *Waiters) Release(s *Session) bool {
 	w := s.waiter
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	w.owned = w.due || w.ended
-	return !w.owned
+	if w.wanted == nil && (w.due || w.ended) {
+		return false
+	}
+	w.owned = false // who wants it runs it
+	w.tell()
+	return true
 }
 
 // Return gives a waiter that the caller owns, and could not run, to its connection.
 func (b *Waiters) Return(w *Waiter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	w.due = true
+	w.due, w.away = true, true
 	w.session.Conn.Resume()
+}
+
+// Leave says that the session's owner does not run it before something else has ended than its wait for keys, Back that it runs it again.
+func (b *Waiters) Leave(s *Session) { b.setAway(s.waiter, true) }
+
+// Back: see Leave.
+func (b *Waiters) Back(s *Session) { b.setAway(s.waiter, false) }
+
+func (b *Waiters) setAway(w *Waiter, away bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if w.away = away; away {
+		w.due = true
+		w.tell()
+	}
 }
 
 // Waits says whether the connection waits for keys, or is just being looked at again.
@@ -344,11 +442,11 @@ func (b *Waiters) BeginLook(s *Session) {
 	b.mu.Unlock()
 }
 
-// FoundNothing says whether the command that was just run waits now; asked once.
-func (s *Session) FoundNothing() bool {
-	waits := s.waits
-	s.waits = false
-	return waits
+// Found is what the command that was just run has found; asked once.
+func (s *Session) Found() Found {
+	found := s.found
+	s.found = Something
+	return found
 }
 
 // EndWait forgets that the connection waits: its request has been answered.
@@ -426,7 +524,7 @@ func (b *Waiters) Next(dst []*Waiter, q *WaitQueue, t keys.Type, after uint64, m
 	return dst
 }
 
-// WakeQueue has those who wait in a queue look by themselves: the first of each group, who passes it on when it has found something, and all that are in none.
+// WakeQueue has those who wait in a queue look by themselves.
 func (b *Waiters) WakeQueue(q *WaitQueue) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -434,19 +532,8 @@ func (b *Waiters) WakeQueue(q *WaitQueue) {
 }
 
 func (b *Waiters) wakeQueue(q *WaitQueue) {
-	var groups map[string]bool
 	for e := q.waiters.Front(); e != nil; e = e.Next() {
-		w := e.Value.(*Waiter)
-		if w.group != "" {
-			if groups[w.group] {
-				continue
-			}
-			if groups == nil {
-				groups = make(map[string]bool)
-			}
-			groups[w.group] = true
-		}
-		b.wake(w)
+		b.wake(e.Value.(*Waiter))
 	}
 }
 
@@ -463,6 +550,75 @@ func (b *Waiters) applied(name []byte) {
 	}
 }
 
+// expired is told of a key whose time was over.
+func (b *Waiters) expired(name []byte) {
+	if b.onGone.Load() == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, q := range b.queues[string(name)] {
+		if q.gone > 0 {
+			b.serveLater(q)
+		}
+	}
+}
+
+// Later leaves queues, whose keys may be ready, to who serves later. The caller still holds the keys' locks.
+func (b *Waiters) Later(queues []*WaitQueue) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, q := range queues {
+		b.serveLater(q)
+	}
+}
+
+// serveLater: see Later. Under mu.
+func (b *Waiters) serveLater(q *WaitQueue) {
+	b.ready = append(b.ready, q)
+	if b.served == nil {
+		b.served = make(chan struct{})
+		b.later.Store(true)
+		b.Serve()
+	}
+}
+
+// More appends the queues that are to be served later. When there are none any more it ends that, and returns false.
+func (b *Waiters) More(dst []*WaitQueue) ([]*WaitQueue, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.ready) > 0 {
+		dst = append(dst, b.ready...)
+		clear(b.ready)
+		b.ready = b.ready[:0]
+		return dst, true
+	}
+	close(b.served)
+	b.served = nil
+	b.later.Store(false)
+	return dst, false
+}
+
+// Serving says whether somebody is served later, and for now.
+func (b *Waiters) Serving() bool { return b.later.Load() }
+
+// Served is closed when all are served that are served later; nil when nobody is.
+func (b *Waiters) Served() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.served
+}
+
+// Reserved is Served for a request that names a key: nil, too, if nobody who waits has to do with that. The caller holds the key's lock.
+func (b *Waiters) Reserved(name []byte) <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.queues[string(name)]) == 0 && b.also[string(name)] == 0 {
+		return nil
+	}
+	return b.served
+}
+
 // SweepBlocked has the requests run again that this node may have to send elsewhere: their slot has moved, the node has another role or has lost its
 // lease, or the cluster is down. It is called a few times a second, inside the gate.
 func (n *Node) SweepBlocked() {
@@ -472,17 +628,17 @@ func (n *Node) SweepBlocked() {
 	}
 	view, leads := n.View(), n.Serving()
 	b.mu.Lock()
-	same := view == b.view && leads == b.led && b.arrivals == b.seen
-	b.view, b.led, b.seen = view, leads, b.arrivals
-	b.mu.Unlock()
-	if same {
-		return
+	defer b.mu.Unlock()
+	seen := b.seen
+	if view != b.view || leads != b.led {
+		seen = 0
 	}
-	b.each(func(w *Waiter) {
-		if !w.mayStay(view, leads) {
+	b.view, b.led, b.seen = view, leads, b.arrivals
+	for e := b.all.Back(); e != nil && e.Value.(*Waiter).arrival > seen; e = e.Prev() {
+		if w := e.Value.(*Waiter); !w.mayStay(view, leads) {
 			b.wake(w)
 		}
-	})
+	}
 }
 
 func (w *Waiter) mayStay(view *cluster.View, leads bool) bool {
@@ -504,7 +660,7 @@ func (b *Waiters) blockedKeys() (all, onGone int) {
 	for _, queues := range b.queues {
 		all += len(queues)
 	}
-	return all, b.onGone
+	return all, int(b.onGone.Load())
 }
 
 // blockTimeout parses args[i], seconds of which 0 means for ever, or answers what is wrong with it.

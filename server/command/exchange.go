@@ -75,6 +75,7 @@ func (n *Node) adopt(store *engine.Store) {
 			n.Waiters.applied(name)
 		}
 	})
+	store.OnExpire(n.Waiters.expired)
 	if n.OnStore != nil {
 		n.OnStore(store)
 	}

@@ -90,7 +90,7 @@ func (c *Ctx) blockingMove(from, to types.End, timeoutAt int) {
 	case !ok:
 	case source.Exists():
 		c.lmove(from, to)
-	case !c.Block(Block{Keys: c.Args[1:2], Type: keys.TypeList, Group: "list", Timeout: timeout}):
+	case !c.Block(Block{Keys: c.Args[1:2], Also: c.Args[2], Type: keys.TypeList, Group: "list", Timeout: timeout}):
 		c.Out.Null()
 	}
 }

@@ -184,7 +184,7 @@ func (n *Node) run(c *Ctx) (took time.Duration) {
 		c.Cmd.Run(c)
 	}
 	took = time.Since(n.Started) - start
-	if c.waits { // it is counted when it is answered
+	if c.found != Something { // it is counted when it is answered
 		return took
 	}
 	failed := reply < len(c.Out.Buf) && c.Out.Buf[reply] == '-'

@@ -56,7 +56,7 @@ type Session struct {
 
 	errand  *errand
 	waiter  *Waiter // of its owner, see Waiters
-	waits   bool    // the command that was just run waits
+	found   Found   // by the command that was just run
 	unblock atomic.Pointer[func(text string) bool]
 
 	watched    map[watchKey]*watch

@@ -12,6 +12,7 @@ import (
 // blockScene are commands of one type that wait for keys, and commands that make these keys ready. All work on keys of their own (pool "awaited"), so that
 // no key gets another type meanwhile: then Redis 7.0 differs from 7.2, which runs the whole command again.
 type blockScene struct {
+	begin       string // is run for each key first
 	wait, write *weighted
 }
 
@@ -33,6 +34,11 @@ var blockScenes = map[string]blockScene{
 			"1 LPOP <awaited>",
 			"1 RPUSHX <awaited> <value>",
 			"1 RENAMENX <awaited> <awaited>",
+			"1 RENAME <awaited> <awaited>",
+			"1 COPY <awaited> <awaited> [REPLACE]",
+			"1 LMOVE <awaited> <awaited> (LEFT|RIGHT) (LEFT|RIGHT)",
+			"1 SORT <awaited> ALPHA STORE <awaited>",
+			"1 BLPOP <awaited>+ 0.001",
 		}),
 	},
 	"zsets": {
@@ -49,6 +55,29 @@ var blockScenes = map[string]blockScene{
 			"1 DEL <awaited>",
 			"1 ZPOPMIN <awaited>",
 			"1 RENAMENX <awaited> <awaited>",
+			"1 RENAME <awaited> <awaited>",
+			"1 COPY <awaited> <awaited> [REPLACE]",
+			"1 ZUNIONSTORE <awaited> 2 <awaited> <awaited>",
+			"1 ZRANGESTORE <awaited> <awaited> 0 1",
+			"1 BZPOPMIN <awaited>+ 0.001",
+		}),
+	},
+	// Nothing is deleted: what those are told who read for a group differs between the releases.
+	"streams": {
+		begin: "XGROUP CREATE <awaited> g $ MKSTREAM",
+		wait: parseFamily([]string{
+			"3 XREAD BLOCK 0 STREAMS <awaited> ($|0-0|3-0)",
+			"2 XREAD COUNT 1 BLOCK 0 STREAMS w0 w1 $ 4-0",
+			"3 XREADGROUP GROUP g (one|two) COUNT 1 BLOCK 0 STREAMS <awaited> >",
+			"1 XREADGROUP GROUP g one NOACK BLOCK 0 STREAMS w1 w0 > >",
+		}),
+		write: parseFamily([]string{
+			"6 XADD <awaited> (1-1|2-1|3-1|4-1|5-1|6-1) f <word>",
+			"2 XADD <awaited> MAXLEN 1 (4-2|5-2|6-2) f <word>",
+			"1 XREADGROUP GROUP g three COUNT 1 STREAMS <awaited> >",
+			"1 XREADGROUP GROUP g three BLOCK 1 STREAMS <awaited> >",
+			"1 XTRIM <awaited> MAXLEN 1",
+			"1 XACK <awaited> g 1-1",
 		}),
 	},
 }
@@ -66,7 +95,26 @@ func (g *generator) blocked() []step {
 	for range 1 + g.rng.IntN(4) {
 		s.write = append(s.write, scene.write.pick(g.rng).expand(g, nil))
 	}
+	if g.rng.IntN(3) == 0 && !slices.ContainsFunc(s.wait, severalAwaited) { // 7.0 looks at the keys in the order in which they were written, 7.2 as they were named
+		s.write = slices.Concat([][]string{{"MULTI"}}, s.write, [][]string{{"EXEC"}})
+	}
+	for _, key := range pools["awaited"] {
+		if scene.begin != "" {
+			s.begin = append(s.begin, strings.Fields(strings.ReplaceAll(scene.begin, "<awaited>", key)))
+		}
+	}
 	return []step{s}
+}
+
+// severalAwaited says whether a command may be served by one of several keys.
+func severalAwaited(args []string) bool {
+	keys := make(map[string]bool)
+	for _, a := range args[1:] {
+		if slices.Contains(pools["awaited"], a) {
+			keys[a] = true
+		}
+	}
+	return len(keys) > 1 && !strings.EqualFold(args[0], "BLMOVE") && !strings.EqualFold(args[0], "BRPOPLPUSH")
 }
 
 // runBlock plays a scene on both sides, and compares what each command was answered in the end.
@@ -94,6 +142,11 @@ func (s *server) playBlock(st step) (replies []string, err error) {
 	defer writer.Close()
 	if _, err := writer.Must(append([]string{"DEL"}, pools["awaited"]...)...); err != nil {
 		return nil, err
+	}
+	for _, args := range st.begin {
+		if _, err := writer.Must(args...); err != nil {
+			return nil, err
+		}
 	}
 	before, err := blockedClients(writer)
 	if err != nil {

@@ -36,7 +36,7 @@ type step struct {
 	conn int
 	args []string
 
-	wait, write [][]string // of stepBlock
+	begin, wait, write [][]string // of stepBlock
 }
 
 func (s step) String() string {

@@ -34,7 +34,6 @@ type options struct {
 	commands  int // in all
 	perCase   int // between two empty states
 	families  []string
-	blocking  bool // scenes with commands that wait
 	small     bool // thresholds, so that most collections are spread
 	restarts  int  // cases from one with a restart to the next; 0: two in the middle of all
 	maxDiffs  int
@@ -51,7 +50,6 @@ func main() {
 	flag.IntVar(&o.commands, "commands", 200_000, "commands to compare")
 	flag.IntVar(&o.perCase, "case", 1000, "commands between two empty states")
 	flag.StringVar(&names, "families", "", "families to draw from, with commas: "+strings.Join(familyNames(), ",")+" (default all)")
-	flag.BoolVar(&o.blocking, "blocking", false, "scenes in which commands wait, too: who is served late by a write may be served after the next one")
 	flag.IntVar(&o.maxDiffs, "max-diffs", 10, "stop after so many kinds of differences")
 	flag.DurationVar(&o.shrinkFor, "shrink", 10*time.Second, "time to look for a shorter sequence")
 	flag.StringVar(&redis, "redis", "redis-server", "the program to compare with")
@@ -200,9 +198,7 @@ func (c *comparison) campaign(o options) (int, error) {
 		if cl := c.cairn.cluster; cl != nil {
 			g.tags = caseTags(seed)
 			cl.mover.use(slotsOf(g.tags))
-		}
-		if !o.blocking {
-			g.scenes = nil
+			g.scenes = nil // their keys lie in several slots
 		}
 		steps := g.steps(o.perCase, restart)
 		d, err := c.runCase(steps)
