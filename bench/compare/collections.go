@@ -35,7 +35,8 @@ var collectionTests = []collectionTest{
 	{"zadd_small", []string{"ZADD", "z:__rand_int__", "1", "member:__rand_int__"}, 0.75, 0.6},
 	{"sadd_small", []string{"SADD", "s:__rand_int__", "member:__rand_int__"}, 0.75, 0.6},
 	{"xadd", []string{"XADD", "stream", "*", "field", "value"}, 0.7, 0.5},
-	{"xreadgroup", []string{"XREADGROUP", "GROUP", "group", "consumer", "COUNT", "1", "NOACK", "STREAMS", "stream", ">"}, 0.7, 0.5},
+	{"xreadgroup", []string{"XREADGROUP", "GROUP", "group", "consumer", "COUNT", "1", "NOACK", "STREAMS", "stream", ">"}, 0, 0},
+	{acknowledgeTest, nil, 0.7, 0.5},
 }
 
 func collectionTestOf(name string) *collectionTest {
@@ -73,8 +74,8 @@ func collections(ctx context.Context, o options, binary string) error {
 	return sideBySide(ctx, o, binary, preloadCollections)
 }
 
-// preloadCollections puts so much into the list that no pop finds it empty, and makes the stream's group.
-func preloadCollections(_ context.Context, n *testnode.Node, o options) error {
+// preloadCollections puts so much into the list that no pop finds it empty, and makes the stream's groups.
+func preloadCollections(ctx context.Context, n *testnode.Node, o options) error {
 	c, err := n.Dial()
 	if err != nil {
 		return err
@@ -90,6 +91,10 @@ func preloadCollections(_ context.Context, n *testnode.Node, o options) error {
 			return fmt.Errorf("RPUSH: %w", err)
 		}
 	}
-	_, err = c.Must("XGROUP", "CREATE", "stream", "group", "$", "MKSTREAM")
-	return err
+	for _, group := range []string{"group", "acknowledged"} {
+		if _, err := c.Must("XGROUP", "CREATE", "stream", group, "$", "MKSTREAM"); err != nil {
+			return err
+		}
+	}
+	return preloadEntries(ctx, n, o)
 }

@@ -140,6 +140,9 @@ func preload(ctx context.Context, n *testnode.Node, o options) error {
 
 // benchmark runs redis-benchmark once and reads the server's accounting around it.
 func benchmark(ctx context.Context, o options, n *testnode.Node, w workload) (measurement, error) {
+	if w.test == acknowledgeTest {
+		return acknowledger{n, o.clients, w.pipeline, o.requestsOf(w) / 2}.run(ctx)
+	}
 	return redisBenchmark(ctx, n, w, o.requestsOf(w), o.clients, o.valueSize, o.keys)
 }
 

@@ -258,19 +258,30 @@ type Stream struct {
 	rec   engine.Record
 	found bool
 	saved keys.Header // as it is stored, with rec.Value
+	kept  *streamKept // nil for nothing
+
+	// sub and scratch have room for a key and a value of a group.
+	sub     [48]byte
+	scratch [128]byte
 }
 
 // OpenStream returns the stream at k; ErrWrongType if another type is there.
 func OpenStream(t *engine.Txn, k engine.Key) (Stream, error) {
 	rec, found, err := read(t, k, keys.TypeStream)
 	s := Stream{txn: t, key: k, rec: rec, found: found, saved: rec.Header}
-	if found && err == nil {
-		err = s.decode(rec.Value)
-		if rec.ID == 0 {
-			err = errStream
+	if !found || err != nil {
+		return s, err
+	}
+	if rec.ID == 0 {
+		return s, errStream
+	}
+	if s.kept, _ = t.Derived(k.Slot, rec.ID).(*streamKept); s.kept != nil {
+		if state, ok := s.kept.record.says(rec.Value); ok {
+			s.streamState = state
+			return s, nil
 		}
 	}
-	return s, err
+	return s, s.decode(rec.Value)
 }
 
 // Create makes an empty stream of one that does not exist, with an expiry in unix milliseconds or 0.
@@ -287,12 +298,17 @@ func (s *Stream) Create(expireAt int64) error {
 
 // Save writes the stream's record if it has changed: Group.Save does so, too.
 func (s *Stream) Save() error {
-	value := s.append(make([]byte, 0, 128))
+	var buf [256]byte
+	value := s.append(buf[:0])
 	if s.rec.Header == s.saved && bytes.Equal(value, s.rec.Value) {
 		return nil
 	}
-	s.saved, s.rec.Value = s.rec.Header, value
-	return s.txn.Put(s.key, s.rec.Header, value)
+	if err := s.txn.Put(s.key, s.rec.Header, value); err != nil {
+		return err
+	}
+	s.keep(value)
+	s.saved, s.rec.Value = s.rec.Header, nil // written once more, if at all
+	return nil
 }
 
 // Exists says whether there is a stream, which may be empty.

@@ -85,6 +85,7 @@ func (s *Stream) Add(id StreamID, fields [][]byte) error {
 	if err := s.put(sub, value, absent); err != nil {
 		return err
 	}
+	s.extend(s.top, id, value)
 	s.rec.Count++
 	s.added++
 	s.last, s.top = id, id
@@ -182,6 +183,7 @@ func (s *Stream) Delete(ids []StreamID) (deleted int, err error) {
 		if err := s.removeFromNode(id, keys.SubBytes(sub, value)); err != nil {
 			return deleted, err
 		}
+		s.gone(id, id)
 		s.rec.Count--
 		s.maxDeleted = maxID(s.maxDeleted, id)
 		firstGone = firstGone || id == s.first

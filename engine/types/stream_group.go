@@ -36,7 +36,8 @@ type Group struct {
 	nextConsumer uint64 // the number of the next one
 	bytes        uint64 // of the group's sub-keys, but for its own record
 	span         pendingSpan
-	loaded       map[uint64]*Consumer
+	one          *Consumer            // the first that was loaded
+	loaded       map[uint64]*Consumer // the others
 	changed      []*Consumer
 	stored       int    // length of the record, or absent
 	old          []byte // the record, if it is at hand
@@ -63,7 +64,7 @@ type pendingSpan struct {
 }
 
 // spanSlack is how many entries are removed before the bounds are settled anew.
-const spanSlack = 128
+const spanSlack = 512
 
 func (p *pendingSpan) include(id StreamID, first bool) {
 	if first {
@@ -146,14 +147,20 @@ func (g *Group) member(part byte) []byte {
 	return append(appendNumber(append(make([]byte, 0, 40), streamMembers), g.id), part)
 }
 
-func (g *Group) consumerKey(id uint64) []byte { return appendNumber(g.member(groupConsumers), id) }
+// These keys are valid until the next one is asked for.
 
-func (g *Group) nameKey(name []byte) []byte { return append(g.member(groupNames), name...) }
+func (g *Group) consumerKey(id uint64) []byte { return appendNumber(g.subKey(groupConsumers), id) }
 
-func (g *Group) pendingKey(id StreamID) []byte { return id.appendKey(g.member(groupPending)) }
+func (g *Group) nameKey(name []byte) []byte { return append(g.subKey(groupNames), name...) }
+
+func (g *Group) pendingKey(id StreamID) []byte { return id.appendKey(g.subKey(groupPending)) }
 
 func (g *Group) ownedKey(consumer uint64, id StreamID) []byte {
-	return id.appendKey(appendNumber(g.member(groupOwned), consumer))
+	return id.appendKey(appendNumber(g.subKey(groupOwned), consumer))
+}
+
+func (g *Group) subKey(part byte) []byte {
+	return append(appendNumber(append(g.s.sub[:0], streamMembers), g.id), part)
 }
 
 func groupKey(name []byte) []byte {
@@ -184,9 +191,18 @@ func (s *Stream) Group(name []byte) (*Group, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	g, err := s.decodeGroup(name, value)
+	g := &Group{}
+	if k := s.kept.group(name); k != nil {
+		if *g, ok = k.says(value); ok {
+			g.Name, g.s, g.old = name, s, value
+			return g, nil
+		}
+	}
+	if g, err = s.decodeGroup(name, value); err != nil {
+		return nil, err
+	}
 	g.old = value
-	return g, err
+	return g, nil
 }
 
 // EachGroup calls fn for the groups in the order of their names, until it returns false. In fn nothing must be written.
@@ -240,22 +256,24 @@ func (g *Group) Save() error {
 		if err := g.settle(&c.span, c.pending, appendNumber(g.member(groupOwned), c.id)); err != nil {
 			return err
 		}
-		value := c.append(make([]byte, 0, len(c.Name)+64))
+		value := c.append(g.s.scratch[:0])
 		if err := g.put(g.consumerKey(c.id), value, c.stored); err != nil {
 			return err
 		}
 		c.changed, c.stored = false, len(value)
+		g.keepConsumer(c, value)
 	}
 	g.changed = g.changed[:0]
 	if err := g.settle(&g.span, g.pending, g.member(groupPending)); err != nil {
 		return err
 	}
-	value := g.append(make([]byte, 0, 64))
+	value := g.append(g.s.scratch[:0])
 	if !bytes.Equal(value, g.old) {
 		if err := g.s.put(groupKey(g.Name), value, g.stored); err != nil {
 			return err
 		}
-		g.stored, g.old = len(value), value
+		g.stored, g.old = len(value), nil // written once more, if at all
+		g.keep(value)
 	}
 	return g.s.Save()
 }
@@ -308,6 +326,11 @@ func (g *Group) Consumer(name []byte) (*Consumer, error) {
 	if g.consumers == 0 {
 		return nil, nil
 	}
+	if id, ok := g.s.kept.group(g.Name).named(name); ok {
+		if c, err := g.find(id); err != nil || c != nil && bytes.Equal(c.Name, name) {
+			return c, err
+		}
+	}
 	value, ok, err := g.s.get(g.nameKey(name))
 	if err != nil || !ok {
 		return nil, err
@@ -322,25 +345,45 @@ func (g *Group) Consumer(name []byte) (*Consumer, error) {
 
 // consumer returns the consumer of a number.
 func (g *Group) consumer(id uint64) (*Consumer, error) {
-	if c := g.loaded[id]; c != nil {
-		return c, nil
-	}
-	value, ok, err := g.s.get(g.consumerKey(id))
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, errStream
-	}
-	c, err := decodeConsumer(id, value)
-	if err == nil {
-		g.load(c)
+	c, err := g.find(id)
+	if c == nil && err == nil {
+		err = errStream
 	}
 	return c, err
 }
 
+// find returns the consumer of a number, nil if there is none.
+func (g *Group) find(id uint64) (*Consumer, error) {
+	if g.one != nil && g.one.id == id {
+		return g.one, nil
+	}
+	if c := g.loaded[id]; c != nil {
+		return c, nil
+	}
+	value, ok, err := g.s.get(g.consumerKey(id))
+	if err != nil || !ok {
+		return nil, err
+	}
+	c := &Consumer{}
+	if k := g.s.kept.group(g.Name).consumer(id); k != nil {
+		if *c, ok = k.says(value); ok {
+			g.load(c)
+			return c, nil
+		}
+	}
+	if c, err = decodeConsumer(id, value); err != nil {
+		return nil, err
+	}
+	g.load(c)
+	return c, nil
+}
+
 func (g *Group) load(c *Consumer) {
-	if g.loaded == nil {
+	switch {
+	case g.one == nil:
+		g.one = c
+		return
+	case g.loaded == nil:
 		g.loaded = make(map[uint64]*Consumer)
 	}
 	g.loaded[c.id] = c
@@ -406,7 +449,9 @@ func (g *Group) DeleteConsumer(c *Consumer) error {
 	g.pending -= uint64(len(ids))
 	g.span.removed += uint64(len(ids))
 	g.consumers--
-	delete(g.loaded, c.id)
+	if delete(g.loaded, c.id); g.one == c {
+		g.one = nil
+	}
 	g.changed = slices.DeleteFunc(g.changed, func(other *Consumer) bool { return other == c })
 	if err := g.drop(g.nameKey(c.Name), len(binary.AppendUvarint(nil, c.id))); err != nil {
 		return err

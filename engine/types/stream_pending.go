@@ -110,20 +110,13 @@ func (g *Group) Undelivered() bool { return g.s.rec.Count > 0 && g.s.top.Compare
 // Deliver calls fn for up to count entries behind the last delivered one, 0 for all, which become pending for c unless noAck
 // is set. In fn nothing must be written, and the fields are valid during the call only.
 func (g *Group) Deliver(c *Consumer, count uint64, noAck bool, fn func(id StreamID, f Fields)) error {
-	from, ok := g.LastID.Next()
-	if !ok {
-		return nil
-	}
 	var ids []StreamID
-	n := uint64(0)
-	err := g.s.Range(from, MaxStreamID, false, func(id StreamID, f Fields) bool {
+	err := g.eachNew(count, func(id StreamID, f Fields) {
 		g.advance(id)
 		fn(id, f)
 		if !noAck {
 			ids = append(ids, id)
 		}
-		n++
-		return n != count
 	})
 	if err != nil {
 		return err
@@ -136,6 +129,42 @@ func (g *Group) Deliver(c *Consumer, count uint64, noAck bool, fn func(id Stream
 	}
 	if len(ids) > 0 {
 		g.SetTimes(c, c.Seen, now)
+	}
+	return nil
+}
+
+// eachNew calls fn, which moves LastID on, for up to count entries behind the last delivered one, 0 for all.
+func (g *Group) eachNew(count uint64, fn func(id StreamID, f Fields)) error {
+	from, ok := g.LastID.Next()
+	if !ok {
+		return nil
+	}
+	if count == 0 || count > aheadEntries {
+		n := uint64(0)
+		return g.s.Range(from, MaxStreamID, false, func(id StreamID, f Fields) bool {
+			fn(id, f)
+			n++
+			return n != count
+		})
+	}
+	h := g.s.hand(g.id)
+	for left := int(count); left > 0 && g.Undelivered(); left-- {
+		from, _ := g.LastID.Next()
+		e := h.next(from)
+		if e == nil {
+			var err error
+			if h, err = g.s.fill(g.id, from, left); err != nil {
+				return err
+			}
+			if e = h.next(from); e == nil {
+				return errStream
+			}
+		}
+		f, err := decodeFields(e.value)
+		if err != nil {
+			return err
+		}
+		fn(e.id, f)
 	}
 	return nil
 }

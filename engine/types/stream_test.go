@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"testing"
@@ -267,9 +268,14 @@ func TestStreamAgainstModel(t *testing.T) {
 			p := engine.DefaultPacking()
 			p.StreamNodeEntries = []int{1, 7, 100}[seed]
 			m := &streamModel{streamTest: newStreamTest(t, p), rng: rand.New(rand.NewPCG(seed, 1))}
-			for range 60 {
+			for range 90 {
 				m.begin()
 				m.step()
+				if mark, ids := m.t.Mark(), slices.Clone(m.ids); m.rng.IntN(5) == 0 {
+					m.step()
+					m.t.Rollback(mark)
+					m.ids = ids
+				}
 				m.compare()
 				m.end()
 			}
@@ -285,8 +291,11 @@ type streamModel struct {
 
 func (m *streamModel) step() {
 	m.ms += int64(m.rng.IntN(10))
-	switch m.rng.IntN(8) {
+	switch m.rng.IntN(10) {
 	case 0, 1, 2:
+		if len(m.ids) == 0 && m.s.Exists() {
+			m.s.SetIDs(StreamID{}, StreamID{}, 0)
+		}
 		for range 1 + m.rng.IntN([]int{5, 50, 1500}[m.rng.IntN(3)]) {
 			last := m.s.LastID()
 			id := StreamID{last.Ms + uint64(m.rng.IntN(2)), last.Seq + 1}
@@ -355,7 +364,7 @@ func (m *streamModel) groups() {
 		m.must(err)
 	}
 	c := m.consumer(g, strconv.Itoa(m.rng.IntN(5)))
-	switch m.rng.IntN(12) {
+	switch m.rng.IntN(16) {
 	case 0:
 		m.must(g.DeleteConsumer(c))
 	case 1:
@@ -364,8 +373,8 @@ func (m *streamModel) groups() {
 		return
 	case 2:
 		g.LastID = StreamID{}
-	case 3, 4, 5:
-		m.must(g.Deliver(c, uint64(m.rng.IntN(1000)), false, func(StreamID, Fields) {}))
+	case 3, 4, 5, 9, 10, 11, 12:
+		m.deliver(g, c)
 	case 6:
 		m.must(g.History(c, StreamID{}, uint64(m.rng.IntN(50)), func(StreamID, Fields, bool) {}))
 	case 7:
@@ -380,6 +389,59 @@ func (m *streamModel) groups() {
 		m.acknowledge(g)
 	}
 	m.must(g.Save())
+}
+
+// deliver reads what is new for a group, at once or little by little: the entries behind the last one, whole.
+func (m *streamModel) deliver(g *Group, c *Consumer) {
+	count, times := m.rng.IntN(1000), 1
+	if m.rng.IntN(3) > 0 {
+		count, times = 1+m.rng.IntN(9), m.rng.IntN(60)
+	}
+	type entry struct {
+		id     StreamID
+		fields string
+	}
+	text := func(f Fields) (s string) {
+		f.Each(func(p []byte) { s += string(p) + "," })
+		return s
+	}
+	for range times {
+		if m.rng.IntN(4) == 0 {
+			m.disturb(g)
+		}
+		want := m.ids[sort.Search(len(m.ids), func(i int) bool { return m.ids[i].Compare(g.LastID) > 0 }):]
+		if count > 0 {
+			want = want[:min(len(want), count)]
+		}
+		var got []entry
+		m.must(g.Deliver(c, uint64(count), false, func(id StreamID, f Fields) { got = append(got, entry{id, text(f)}) }))
+		if !slices.EqualFunc(got, want, func(e entry, id StreamID) bool { return e.id == id }) {
+			m.must(fmt.Errorf("delivered %v, want %v", got, want))
+		}
+		for _, e := range got {
+			if f, ok, err := m.s.Entry(e.id); !ok || err != nil || text(f) != e.fields {
+				m.must(fmt.Errorf("delivered %v, stored %v, %v", e, f, err))
+			}
+		}
+	}
+}
+
+// disturb deletes an entry that the group is given soon, or adds one.
+func (m *streamModel) disturb(g *Group) {
+	if m.rng.IntN(2) == 0 {
+		id := StreamID{m.s.LastID().Ms + 1, 0}
+		m.add(id, "field", "new")
+		m.ids = append(m.ids, id)
+		return
+	}
+	at := sort.Search(len(m.ids), func(i int) bool { return m.ids[i].Compare(g.LastID) > 0 }) + m.rng.IntN(30) - 5
+	if at < 0 || at >= len(m.ids) {
+		return
+	}
+	if n, err := m.s.Delete(m.ids[at : at+1]); n != 1 || err != nil {
+		m.must(fmt.Errorf("deleted %d, %v", n, err))
+	}
+	m.ids = slices.Delete(m.ids, at, at+1)
 }
 
 // acknowledge takes many pending entries from the front, or from anywhere.

@@ -136,6 +136,7 @@ func orElse(err, other error) error {
 
 // dropEntries deletes the entries of the nodes that go.
 func (s *Stream) dropEntries(t *trimmer) error {
+	s.gone(s.first, t.last)
 	if t.entries >= rangeWorth {
 		if err := s.cutEntries(s.first, t.last, t.bytes); err != nil {
 			return err
@@ -244,6 +245,7 @@ func (s *Stream) trimFront(t *trimmer) (removed uint64, met bool, err error) {
 		if err != nil || len(batch) == 0 {
 			return removed, met, err
 		}
+		s.gone(batch[0].id, batch[len(batch)-1].id)
 		bytes, err := s.dropEach(batch)
 		if err != nil {
 			return removed, met, err
