@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -132,10 +133,11 @@ func (t *Txn) encode(slots []uint16) error {
 		}
 		t.log(o.kind, o.key, o.val)
 		if !o.meta {
-			if err := encodeOp(t.directBatch(), o); err != nil {
-				return storeError(err)
-			}
+			t.inOrder = append(t.inOrder, directOp{op: int32(i)})
 		}
+	}
+	if err := t.encodeDirect(); err != nil {
+		return err
 	}
 	if t.set.flush > 0 {
 		return nil // encodeFlushAll has written all counters
@@ -152,6 +154,60 @@ func (t *Txn) encode(slots []uint16) error {
 	}
 	t.dbBuf = stored.DBs
 	return nil
+}
+
+// directOp is an op that goes to Pebble at once.
+type directOp struct {
+	start uint64 // of the sub-key
+	op    int32
+}
+
+// sortFrom is from how many ops on they are sorted.
+const sortFrom = 16
+
+// encodeDirect writes the ops in inOrder into the batch for Pebble. Many of one collection are sorted: Pebble's memtable finds the place for a key
+// faster from where the one before it went, the nearer the better.
+func (t *Txn) encodeDirect() error {
+	ops := t.set.ops
+	list := t.inOrder
+	t.inOrder = t.inOrder[:0]
+	if len(list) >= sortFrom && t.set.ranges == 0 {
+		t.sortDirect(list)
+	}
+	for _, d := range list {
+		if err := encodeOp(t.directBatch(), &ops[d.op]); err != nil {
+			return storeError(err)
+		}
+	}
+	return nil
+}
+
+func (t *Txn) sortDirect(list []directOp) {
+	ops := t.set.ops
+	prefix := ops[list[0].op].key
+	if len(prefix) < subPrefix {
+		return
+	}
+	prefix = prefix[:subPrefix]
+	var start [8]byte
+	for i := range list {
+		key := ops[list[i].op].key
+		if !bytes.HasPrefix(key, prefix) {
+			return
+		}
+		start = [8]byte{}
+		copy(start[:], key[subPrefix:])
+		list[i].start = binary.BigEndian.Uint64(start[:])
+	}
+	slices.SortFunc(list, func(a, b directOp) int {
+		switch {
+		case a.start < b.start:
+			return -1
+		case a.start > b.start:
+			return 1
+		}
+		return bytes.Compare(ops[a.op].key, ops[b.op].key)
+	})
 }
 
 // directBatch is for what goes to Pebble at once: kinds of keys that are walked in order.

@@ -36,6 +36,8 @@ var (
 	ErrClosed = errors.New("engine: closed")
 	// ErrTooLarge: a transaction of more than MaxTxnBytes.
 	ErrTooLarge = errors.New("engine: transaction is too large")
+	// ErrElement: an element of more than MaxElement bytes.
+	ErrElement = errors.New("engine: the element is too large")
 	// ErrBusy: too many flushed databases wait for their removal; try again later.
 	ErrBusy = errors.New("engine: too many flushed databases wait for their removal")
 	// ErrFolder: the folder does not hold a store, or holds one of another version.
@@ -50,6 +52,10 @@ var (
 
 // MaxTxnBytes bounds what one transaction may write.
 const MaxTxnBytes = 1 << 30
+
+// MaxElement bounds what one sub-key and its value may take together, in bytes: an element of a collection lies in the store, and passes through
+// memory, as a whole, several times when it is written.
+const MaxElement = 64 << 20
 
 // Key addresses one user key. DB is the physical database: see Store.DB.
 type Key struct {

@@ -119,6 +119,9 @@ type ownSubs struct {
 	seen   int     // operations that were looked at
 	list   []int32 // places of operations, none superseded
 	prefix []byte
+
+	fresh  []int32 // for merge: what comes into the list, and before which of its places
+	places []int
 }
 
 // subWrites returns the transaction's writes of single sub-keys of an id, from lower to upper (exclusive), in their order.
@@ -151,25 +154,35 @@ func (t *Txn) findSubWrites(slot uint16, id uint64) {
 	}
 	w.prefix = keys.AppendSub(w.prefix[:0], slot, id, nil)
 	ops := t.set.ops
-	compare := func(i int32, key []byte) int { return bytes.Compare(ops[i].key, key) }
-	sorted := len(w.list)
+	known := len(w.list)
 	for ; w.seen < len(ops); w.seen++ {
-		o := &ops[w.seen]
-		if o.slot != slot || o.meta || o.superseded || o.kind > opDelete || !bytes.HasPrefix(o.key, w.prefix) {
-			continue
-		}
-		i, known := slices.BinarySearchFunc(w.list[:sorted], o.key, compare)
-		switch {
-		case known:
-			w.list[i] = int32(w.seen)
-		case len(w.list)-sorted > 0 || len(ops)-w.seen > 16: // many: sorted together, as no two of them have one key
+		if o := &ops[w.seen]; o.slot == slot && !o.meta && !o.superseded && o.kind <= opDelete && bytes.HasPrefix(o.key, w.prefix) {
 			w.list = append(w.list, int32(w.seen))
-		default:
-			w.list = slices.Insert(w.list, i, int32(w.seen))
-			sorted++
 		}
 	}
-	if sorted < len(w.list) {
-		slices.SortFunc(w.list, func(a, b int32) int { return bytes.Compare(ops[a].key, ops[b].key) })
+	w.merge(ops, known)
+}
+
+// merge brings what was appended to the first known places of the list to where it belongs. Of two with one key the later one counts.
+func (w *ownSubs) merge(ops []op, known int) {
+	if known == len(w.list) {
+		return
+	}
+	slices.SortFunc(w.list[known:], func(a, b int32) int { return bytes.Compare(ops[a].key, ops[b].key) })
+	w.fresh, w.places = w.fresh[:0], w.places[:0]
+	from := 0
+	for _, i := range w.list[known:] { // no two of them have one key
+		at, found := slices.BinarySearchFunc(w.list[from:known], ops[i].key, func(j int32, key []byte) int { return bytes.Compare(ops[j].key, key) })
+		if from += at; found {
+			w.list[from] = i
+			continue
+		}
+		w.fresh, w.places = append(w.fresh, i), append(w.places, from)
+	}
+	w.list = w.list[:known+len(w.fresh)]
+	for n := len(w.fresh) - 1; n >= 0; n-- {
+		copy(w.list[w.places[n]+n+1:], w.list[w.places[n]:known])
+		w.list[w.places[n]+n] = w.fresh[n]
+		known = w.places[n]
 	}
 }

@@ -79,6 +79,12 @@ type Verifier interface {
 	End() error
 }
 
+// WalkedVerifier is a Verifier that knows which sub-keys are written by PutWalked.
+type WalkedVerifier interface {
+	Verifier
+	Walked(sub []byte) bool
+}
+
 // DefaultOptions returns the options with every default filled in.
 func DefaultOptions() Options {
 	return Options{

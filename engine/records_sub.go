@@ -128,7 +128,7 @@ func (t *Txn) cacheSubs() {
 	}
 	for i := t.set.flush; i < len(t.set.ops); i++ {
 		o := &t.set.ops[i]
-		if o.superseded || !o.of(keys.KindSub) {
+		if o.superseded || o.walked || !o.of(keys.KindSub) {
 			continue
 		}
 		val := o.val

@@ -7,6 +7,9 @@ import (
 	"github.com/cairndb/cairn/engine/keys"
 )
 
+// subPrefix is how many bytes the keys of an id's sub-keys begin with in common.
+const subPrefix = 11
+
 // NewID returns a fresh id for sub-keys in a slot.
 func (t *Txn) NewID(slot uint16) (uint64, error) {
 	if err := t.writeError(slot); err != nil {
@@ -54,24 +57,45 @@ func (t *Txn) GetSub(slot uint16, id uint64, sub []byte) ([]byte, bool, error) {
 
 // PutSub: see GetSub.
 func (t *Txn) PutSub(slot uint16, id uint64, sub, value []byte) error {
+	return t.putSub(slot, id, sub, value, false)
+}
+
+// PutWalked and DeleteWalked are PutSub and DeleteSub for sub-keys that are only walked: the record table keeps none of them, so GetSub must not be asked.
+func (t *Txn) PutWalked(slot uint16, id uint64, sub, value []byte) error {
+	return t.putSub(slot, id, sub, value, true)
+}
+
+func (t *Txn) putSub(slot uint16, id uint64, sub, value []byte, walked bool) error {
 	if err := t.writeError(slot); err != nil {
 		return err
 	}
-	if t.arena.used+len(sub)+len(value) > MaxTxnBytes {
+	switch n := len(sub) + len(value); {
+	case n > MaxElement:
+		return ErrElement
+	case t.arena.used+n > MaxTxnBytes:
 		return ErrTooLarge
 	}
-	key := keys.AppendSub(t.arena.alloc(11 + len(sub))[:0], slot, id, sub)
-	t.write(op{kind: opSet, slot: slot, key: key, val: t.arena.copy(value)})
+	key := keys.AppendSub(t.arena.alloc(subPrefix + len(sub))[:0], slot, id, sub)
+	t.write(op{kind: opSet, slot: slot, key: key, val: t.arena.copy(value), walked: walked})
 	return nil
 }
 
 // DeleteSub: see GetSub.
 func (t *Txn) DeleteSub(slot uint16, id uint64, sub []byte) error {
+	return t.deleteSub(slot, id, sub, false)
+}
+
+// DeleteWalked: see PutWalked.
+func (t *Txn) DeleteWalked(slot uint16, id uint64, sub []byte) error {
+	return t.deleteSub(slot, id, sub, true)
+}
+
+func (t *Txn) deleteSub(slot uint16, id uint64, sub []byte, walked bool) error {
 	if err := t.writeError(slot); err != nil {
 		return err
 	}
-	key := keys.AppendSub(t.arena.alloc(11 + len(sub))[:0], slot, id, sub)
-	t.write(op{kind: opDelete, slot: slot, key: key})
+	key := keys.AppendSub(t.arena.alloc(subPrefix + len(sub))[:0], slot, id, sub)
+	t.write(op{kind: opDelete, slot: slot, key: key, walked: walked})
 	return nil
 }
 

@@ -39,6 +39,7 @@ type Txn struct {
 	payload []byte        // the record: operations as in a Pebble batch
 	count   uint64        // of them
 	direct  *pebble.Batch // those that go to Pebble at once, nil for none
+	inOrder []directOp
 	slotBuf []uint16
 	dbBuf   []keys.DBCounters
 	valBuf  []byte

@@ -69,6 +69,7 @@ type op struct {
 	kind       opKind
 	superseded bool
 	meta       bool
+	walked     bool // see PutWalked
 }
 
 // of says whether the op writes or deletes one key of a kind.

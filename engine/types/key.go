@@ -82,7 +82,7 @@ func copyRecord(t *engine.Txn, from, to engine.Key, rec engine.Record) error {
 		if err != nil {
 			return err
 		}
-		if err := copySubs(t, from.Slot, rec.ID, to.Slot, id); err != nil {
+		if err := copySubs(t, h.Type, from.Slot, rec.ID, to.Slot, id); err != nil {
 			return err
 		}
 		h.ID = id
@@ -94,7 +94,7 @@ func copyRecord(t *engine.Txn, from, to engine.Key, rec engine.Record) error {
 const copyBatch = 1 << 20
 
 // copySubs copies all sub-keys of an id: some are read, then written, as a scan must not meet writes.
-func copySubs(t *engine.Txn, fromSlot uint16, fromID uint64, toSlot uint16, toID uint64) error {
+func copySubs(t *engine.Txn, of keys.Type, fromSlot uint16, fromID uint64, toSlot uint16, toID uint64) error {
 	type pair struct{ sub, value []byte }
 	var next []byte
 	for {
@@ -113,7 +113,11 @@ func copySubs(t *engine.Txn, fromSlot uint16, fromID uint64, toSlot uint16, toID
 			return err
 		}
 		for _, p := range batch {
-			if err := t.PutSub(toSlot, toID, p.sub, p.value); err != nil {
+			put := t.PutSub
+			if walked(of, p.sub) {
+				put = t.PutWalked
+			}
+			if err := put(toSlot, toID, p.sub, p.value); err != nil {
 				return err
 			}
 		}

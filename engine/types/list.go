@@ -195,9 +195,6 @@ func (l *List) save() error {
 
 // Push adds elements at an end one after the other: of those pushed at the left the last one is then the first of the list.
 func (l *List) Push(end End, elements ...[]byte) error {
-	if err := checkElements(elements...); err != nil {
-		return err
-	}
 	if err := l.grow(elements...); err != nil {
 		return err
 	}
@@ -285,9 +282,6 @@ func (l *List) put(at uint64, e []byte) error {
 
 // Set replaces the i-th element, which there is.
 func (l *List) Set(i int64, e []byte) error {
-	if err := checkElements(e); err != nil {
-		return err
-	}
 	if err := l.grow(e); err != nil {
 		return err
 	}

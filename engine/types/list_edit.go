@@ -25,9 +25,6 @@ func (l *List) Find(e []byte, reverse bool, most int64, fn func(i int64) bool) e
 
 // Insert puts e before or after the first element that equals pivot, and reports whether there was one.
 func (l *List) Insert(pivot []byte, after bool, e []byte) (bool, error) {
-	if err := checkElements(e); err != nil {
-		return false, err
-	}
 	if !l.spread() {
 		i := slices.IndexFunc(l.packed, func(v []byte) bool { return bytes.Equal(v, pivot) })
 		if i < 0 {

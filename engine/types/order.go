@@ -3,7 +3,9 @@ package types
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sort"
+	"sync"
 
 	"github.com/cairndb/cairn/engine"
 )
@@ -15,10 +17,11 @@ import (
 //	markers first → count(uvarint)     the group's elements are those from first (inclusive) to the next group's first
 //
 // first stands without the elements' prefix; that of the first group is empty, so that each key is in a group. A write changes the count of one group.
-// A group that grows is divided, one that shrinks joins its neighbour.
+// A group that grows is divided, one that shrinks joins its neighbour. Groups are large, so that a burst of writes changes few of them.
 //
-// The markers are read whole when they are first needed, and kept as long as there is room (engine.Txn.Derived): 10 million elements have 40 to 80
-// thousand of them. Whatever is kept follows each write, so a rank costs the walk within one group.
+// The markers are read whole when they are first needed, and kept as long as there is room (engine.Txn.Derived): 10 million elements have some 3,500
+// of them. In memory a large group is divided again, into parts, when a rank in it is first asked for. Whatever is kept follows each write, so a rank costs
+// the walk within one part, and once that within one group.
 type order struct {
 	txn      *engine.Txn
 	slot     uint16
@@ -28,21 +31,28 @@ type order struct {
 	blocks   *orderBlocks
 	// least is a key (without prefix) that no element is less than, if the type knows one: what was deleted before it is not passed again.
 	least []byte
+	buf   []byte
 }
 
 const (
-	// groupSize is how many elements the halves of a divided group have.
-	groupSize = 256
+	// groupSize is how many elements the halves of a divided group have, partSize those of a divided part.
+	groupSize = 2048
+	partSize  = 256
 	// blockSize is how many groups the halves of a divided block have.
 	blockSize = 256
 	// OrderFrom is from how many elements on a collection has an order: fewer are walked.
-	orderFrom = 2 * groupSize
-	// groupBytes is about what a group takes in memory beside its key.
-	groupBytes = 40
+	orderFrom = 2 * partSize
+	// groupBytes is about what a group or a part takes in memory beside its key.
+	groupBytes = 80
 )
 
 // orderBlocks are the groups in memory, in blocks that know their sums.
-type orderBlocks struct{ list []*orderBlock }
+type orderBlocks struct {
+	list []*orderBlock
+	// mu guards parts where they are made by readers, and bytes, what all of it takes.
+	mu    sync.Mutex
+	bytes int
+}
 
 type orderBlock struct {
 	sum    int64
@@ -52,6 +62,7 @@ type orderBlock struct {
 type orderGroup struct {
 	first string
 	count int64
+	parts []orderGroup // nil, or all of the group; the first of them begins with it
 }
 
 // openOrder returns the order of an id's elements, which has been built.
@@ -69,7 +80,7 @@ func openOrder(t *engine.Txn, slot uint16, id uint64, elements, markers byte) (*
 			bad = fmt.Errorf("%w: a marker in slot %d", engine.ErrCorrupt, slot)
 			return false
 		}
-		groups = append(groups, orderGroup{string(sub[1:]), int64(n)})
+		groups = append(groups, orderGroup{first: string(sub[1:]), count: int64(n)})
 		bytes += len(sub) + groupBytes
 		return true
 	})
@@ -91,7 +102,7 @@ func prefixRange(prefix byte) engine.SubRange {
 }
 
 func (o *order) keep(groups []orderGroup, bytes int) {
-	b := &orderBlocks{}
+	b := &orderBlocks{bytes: bytes}
 	for len(groups) > 0 {
 		n := min(blockSize, len(groups))
 		b.list = append(b.list, newOrderBlock(groups[:n]))
@@ -102,7 +113,7 @@ func (o *order) keep(groups []orderGroup, bytes int) {
 }
 
 func newOrderBlock(groups []orderGroup) *orderBlock {
-	b := &orderBlock{groups: append(make([]orderGroup, 0, 2*blockSize), groups...)}
+	b := &orderBlock{groups: slices.Clone(groups)}
 	for _, g := range groups {
 		b.sum += g.count
 	}
@@ -128,7 +139,7 @@ func buildOrder(t *engine.Txn, slot uint16, id uint64, elements, markers byte) (
 	}
 	size := int64(0)
 	for _, g := range groups {
-		n, err := o.put(g)
+		n, err := o.put(&g)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -139,26 +150,43 @@ func buildOrder(t *engine.Txn, slot uint16, id uint64, elements, markers byte) (
 }
 
 // put writes a marker and returns its size.
-func (o *order) put(g orderGroup) (int64, error) {
+func (o *order) put(g *orderGroup) (int64, error) {
 	var value [binary.MaxVarintLen64]byte
 	n := binary.PutUvarint(value[:], uint64(g.count))
 	sub := o.marker(g.first)
-	return subSize(sub, value[:n]), o.txn.PutSub(o.slot, o.id, sub, value[:n])
+	return subSize(sub, value[:n]), o.txn.PutWalked(o.slot, o.id, sub, value[:n])
 }
 
-func (o *order) marker(first string) []byte { return append([]byte{o.markers}, first...) }
+// marker is the sub-key of a marker; the next call of it takes the same memory.
+func (o *order) marker(first string) []byte {
+	o.buf = append(append(o.buf[:0], o.markers), first...)
+	return o.buf
+}
 
 // markerSize is what a group's marker adds to Header.Bytes.
-func (o *order) markerSize(g orderGroup) int64 {
+func (o *order) markerSize(g *orderGroup) int64 {
 	var value [binary.MaxVarintLen64]byte
 	return subSize(o.marker(g.first), value[:binary.PutUvarint(value[:], uint64(g.count))])
+}
+
+// grew notes what a new group or part takes.
+func (o *order) grew(first string) {
+	o.blocks.mu.Lock()
+	o.blocks.bytes += len(first) + groupBytes
+	bytes := o.blocks.bytes
+	o.blocks.mu.Unlock()
+	o.txn.SetDerived(o.slot, o.id, o.blocks, bytes)
 }
 
 // find returns the place of the group that a key (without prefix) belongs to.
 func (b *orderBlocks) find(key []byte) (block, group int) {
 	block = sort.Search(len(b.list), func(i int) bool { return b.list[i].groups[0].first > string(key) }) - 1
-	groups := b.list[block].groups
-	return block, sort.Search(len(groups), func(i int) bool { return groups[i].first > string(key) }) - 1
+	return block, findGroup(b.list[block].groups, key)
+}
+
+// findGroup returns the one of several groups, or parts, that a key belongs to.
+func findGroup(groups []orderGroup, key []byte) int {
+	return sort.Search(len(groups), func(i int) bool { return groups[i].first > string(key) }) - 1
 }
 
 // add counts an element that has been written, or (delta -1) deleted, and returns what that changes in Header.Bytes. The
@@ -167,9 +195,12 @@ func (o *order) add(key []byte, delta int64) (int64, error) {
 	at, i := o.blocks.find(key)
 	b := o.blocks.list[at]
 	g := &b.groups[i]
-	before := o.markerSize(*g)
+	before := o.markerSize(g)
 	g.count += delta
 	b.sum += delta
+	if err := o.addToPart(g, key, delta); err != nil {
+		return 0, err
+	}
 	switch {
 	case g.count >= 2*groupSize:
 		n, err := o.divide(at, i)
@@ -179,33 +210,119 @@ func (o *order) add(key []byte, delta int64) (int64, error) {
 			return n - before, err
 		}
 	}
-	n, err := o.put(*g)
+	n, err := o.put(g)
 	return n - before, err
+}
+
+// addToPart counts an element in the part of a group that has any, and divides the part when it is large.
+func (o *order) addToPart(g *orderGroup, key []byte, delta int64) error {
+	if g.parts == nil {
+		return nil
+	}
+	i := findGroup(g.parts, key)
+	p := &g.parts[i]
+	if p.count += delta; p.count < 2*partSize {
+		return nil
+	}
+	half := p.count / 2
+	first, err := o.walk(p.first, half)
+	if err != nil {
+		return err
+	}
+	right := orderGroup{first: string(first), count: p.count - half}
+	p.count = half
+	g.parts = slices.Insert(g.parts, i+1, right)
+	o.grew(right.first)
+	return nil
+}
+
+// partsOf returns the parts of a group, nil if it is small. Others who read may do so at the same time.
+func (o *order) partsOf(g *orderGroup) ([]orderGroup, error) {
+	if g.count < 2*partSize {
+		return nil, nil
+	}
+	o.blocks.mu.Lock()
+	parts := g.parts
+	o.blocks.mu.Unlock()
+	if parts != nil {
+		return parts, nil
+	}
+	parts, bytes, left := []orderGroup{{first: g.first}}, groupBytes, g.count
+	r := engine.SubRange{From: o.from(g.first), To: []byte{o.elements + 1}}
+	err := o.txn.WalkSub(o.slot, o.id, r, false, func(sub, _ []byte) bool {
+		p := &parts[len(parts)-1]
+		if p.count == partSize {
+			parts = append(parts, orderGroup{first: string(sub[1:])})
+			bytes += len(sub) + groupBytes
+			p = &parts[len(parts)-1]
+		}
+		p.count++
+		left--
+		return left > 0
+	})
+	if err == nil && left > 0 {
+		err = o.corrupt("too many")
+	}
+	if err != nil {
+		return nil, err
+	}
+	o.blocks.mu.Lock()
+	if g.parts == nil {
+		g.parts = parts
+		o.blocks.bytes += bytes
+	}
+	bytes = o.blocks.bytes
+	o.blocks.mu.Unlock()
+	o.txn.SetDerived(o.slot, o.id, o.blocks, bytes)
+	return parts, nil
+}
+
+func (o *order) corrupt(what string) error {
+	return fmt.Errorf("%w: the markers in slot %d count %s elements", engine.ErrCorrupt, o.slot, what)
 }
 
 // divide makes two groups of one, and returns the size of their markers.
 func (o *order) divide(at, i int) (int64, error) {
 	b := o.blocks.list[at]
-	g := b.groups[i]
-	half := g.count / 2
-	first, err := o.walk(g.first, half)
+	left, right, err := o.halves(b.groups[i])
 	if err != nil {
 		return 0, err
 	}
-	right := orderGroup{string(first), g.count - half}
-	b.groups[i].count = half
-	b.groups = append(b.groups, orderGroup{})
-	copy(b.groups[i+2:], b.groups[i+1:])
-	b.groups[i+1] = right
+	b.groups[i] = left
+	b.groups = slices.Insert(b.groups, i+1, right)
 	if len(b.groups) >= 2*blockSize {
 		o.blocks.divide(at)
 	}
-	n, err := o.put(orderGroup{g.first, half})
+	o.grew(right.first)
+	n, err := o.put(&left)
 	if err != nil {
 		return 0, err
 	}
-	m, err := o.put(right)
+	m, err := o.put(&right)
 	return n + m, err
+}
+
+// halves divides a group where one of its parts begins, or if it has none in the middle.
+func (o *order) halves(g orderGroup) (left, right orderGroup, err error) {
+	left, right = orderGroup{first: g.first}, orderGroup{}
+	if g.parts == nil {
+		left.count = g.count / 2
+		first, err := o.walk(g.first, left.count)
+		if err != nil {
+			return left, right, err
+		}
+		right.first = string(first)
+	} else {
+		n := 0
+		for left.count < g.count/2 && n+1 < len(g.parts) {
+			left.count += g.parts[n].count
+			n++
+		}
+		left.parts, right.parts = slices.Clone(g.parts[:n]), slices.Clone(g.parts[n:])
+		right.first = right.parts[0].first
+	}
+	right.count = g.count - left.count
+	return left, right, nil
 }
 
 func (b *orderBlocks) divide(at int) {
@@ -234,18 +351,19 @@ func (o *order) join(at, i int) (size int64, joined bool, err error) {
 	if left.groups[j].count+g.count > groupSize {
 		return 0, false, nil
 	}
-	size -= o.markerSize(left.groups[j])
+	size -= o.markerSize(&left.groups[j])
 	left.groups[j].count += g.count
+	left.groups[j].parts = nil
 	left.sum += g.count
 	b.sum -= g.count
 	b.groups = append(b.groups[:i], b.groups[i+1:]...)
 	if len(b.groups) == 0 {
 		o.blocks.list = append(o.blocks.list[:at], o.blocks.list[at+1:]...)
 	}
-	if err := o.txn.DeleteSub(o.slot, o.id, o.marker(g.first)); err != nil {
+	if err := o.txn.DeleteWalked(o.slot, o.id, o.marker(g.first)); err != nil {
 		return 0, false, err
 	}
-	n, err := o.put(left.groups[j])
+	n, err := o.put(&left.groups[j])
 	return size + n, true, err
 }
 
@@ -257,11 +375,23 @@ func (o *order) rank(key []byte) (int64, error) {
 		n += b.sum
 	}
 	groups := o.blocks.list[at].groups
-	for _, g := range groups[:i] {
-		n += g.count
+	for i := range groups[:i] {
+		n += groups[i].count
 	}
-	r := engine.SubRange{From: o.from(groups[i].first), To: o.element(string(key))}
-	err := o.txn.WalkSub(o.slot, o.id, r, false, func(_, _ []byte) bool {
+	parts, err := o.partsOf(&groups[i])
+	if err != nil {
+		return 0, err
+	}
+	first := groups[i].first
+	if parts != nil {
+		i = findGroup(parts, key)
+		first = parts[i].first
+		for j := range parts[:i] {
+			n += parts[j].count
+		}
+	}
+	r := engine.SubRange{From: o.from(first), To: o.element(string(key))}
+	err = o.txn.WalkSub(o.slot, o.id, r, false, func(_, _ []byte) bool {
 		n++
 		return true
 	})
@@ -275,14 +405,31 @@ func (o *order) at(i int64) ([]byte, error) {
 			i -= b.sum
 			continue
 		}
-		for _, g := range b.groups {
+		for j := range b.groups {
+			g := &b.groups[j]
 			if i < g.count {
-				return o.walk(g.first, i)
+				return o.within(g, i)
 			}
 			i -= g.count
 		}
 	}
-	return nil, fmt.Errorf("%w: the markers in slot %d count too few elements", engine.ErrCorrupt, o.slot)
+	return nil, o.corrupt("too few")
+}
+
+// within returns element i of a group.
+func (o *order) within(g *orderGroup, i int64) ([]byte, error) {
+	parts, err := o.partsOf(g)
+	if err != nil {
+		return nil, err
+	}
+	first := g.first
+	for _, p := range parts {
+		if first = p.first; i < p.count {
+			break
+		}
+		i -= p.count
+	}
+	return o.walk(first, i)
 }
 
 func (o *order) element(key string) []byte { return append([]byte{o.elements}, key...) }
@@ -301,7 +448,7 @@ func (o *order) walk(key string, skip int64) (found []byte, err error) {
 		return skip >= 0
 	})
 	if err == nil && found == nil {
-		err = fmt.Errorf("%w: the markers in slot %d count too many elements", engine.ErrCorrupt, o.slot)
+		err = o.corrupt("too many")
 	}
 	return found, err
 }

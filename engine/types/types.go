@@ -22,22 +22,8 @@ var (
 	ErrNaN        = errors.New("types: increment would produce NaN or infinity")
 	ErrNoKey      = errors.New("types: no such key")
 	ErrTooLong    = errors.New("types: the string would exceed the maximum length")
-	ErrElement    = errors.New("types: the element is longer than MaxElement")
 	ErrListFull   = errors.New("types: the list has no room at this end")
 )
-
-// MaxElement is the longest element of a collection, in bytes: each lies in the store as a whole.
-const MaxElement = 64 << 20
-
-// checkElements returns ErrElement if one is too long.
-func checkElements(elements ...[]byte) error {
-	for _, e := range elements {
-		if len(e) > MaxElement {
-			return ErrElement
-		}
-	}
-	return nil
-}
 
 // read returns the live record of k if it has the wanted type.
 func read(t *engine.Txn, k engine.Key, want keys.Type) (engine.Record, bool, error) {
@@ -50,3 +36,8 @@ func read(t *engine.Txn, k engine.Key, want keys.Type) (engine.Record, bool, err
 
 // subSize is what a sub-key adds to Header.Bytes.
 func subSize(sub, value []byte) int64 { return int64(keys.SubBytes(sub, value)) }
+
+// walked says whether a sub-key of a type is written by engine.Txn.PutWalked: of a sorted set all but the members are.
+func walked(t keys.Type, sub []byte) bool {
+	return t == keys.TypeZSet && len(sub) > 0 && sub[0] != zsetMembers
+}

@@ -83,7 +83,7 @@ func (ends *zsetEnds) decode(p []byte) (err error) {
 			}
 			continue
 		}
-		e.places = make([][]byte, n, endPlaces)
+		e.places = make([][]byte, n)
 		for j := range e.places {
 			if e.places[j], p, err = takeEntry(p); err != nil || len(e.places[j]) < scoreLen {
 				return errZSetState
@@ -264,7 +264,7 @@ func (z *ZSet) saveSpread() error {
 		z.rec.Bytes += uint64(size)
 		z.setFlag(zsetOrdered, true)
 	}
-	z.rec.Value = z.ends.append(append(make([]byte, 0, 128), z.rec.Value[0]))
+	z.rec.Value = z.ends.append(append(make([]byte, 0, len(z.rec.Value)+endPlaceLen), z.rec.Value[0]))
 	return z.txn.Put(z.key, z.rec.Header, z.rec.Value)
 }
 
@@ -339,7 +339,7 @@ func (z *ZSet) putPlace(member []byte, score float64) error {
 		return err
 	}
 	sub, value := placeKey(score, member), placeValue(score)
-	if err := z.txn.PutSub(z.key.Slot, z.rec.ID, sub, value); err != nil {
+	if err := z.txn.PutWalked(z.key.Slot, z.rec.ID, sub, value); err != nil {
 		return err
 	}
 	z.rec.Bytes += uint64(subSize(sub, value))
@@ -354,7 +354,7 @@ func (z *ZSet) deletePlace(member []byte, score float64, gone bool) error {
 	}
 	sub := placeKey(score, member)
 	if !gone {
-		if err := z.txn.DeleteSub(z.key.Slot, z.rec.ID, sub); err != nil {
+		if err := z.txn.DeleteWalked(z.key.Slot, z.rec.ID, sub); err != nil {
 			return err
 		}
 	}

@@ -81,7 +81,7 @@ func (v *zsetVerifier) Sub(sub, value []byte) error {
 		if used <= 0 || used != len(value) || (len(v.markers) == 0) != (len(sub) == 1) {
 			return errZSetMarkers
 		}
-		v.markers = append(v.markers, orderGroup{string(sub[1:]), int64(n)})
+		v.markers = append(v.markers, orderGroup{first: string(sub[1:]), count: int64(n)})
 	case len(sub) > 0 && sub[0] == zsetPlaces:
 		return v.place(sub[1:], value)
 	default:
@@ -89,6 +89,9 @@ func (v *zsetVerifier) Sub(sub, value []byte) error {
 	}
 	return nil
 }
+
+// Walked says which sub-keys are only walked.
+func (*zsetVerifier) Walked(sub []byte) bool { return walked(keys.TypeZSet, sub) }
 
 func (v *zsetVerifier) place(place, value []byte) error {
 	e, ok := decodePlace(place, value)

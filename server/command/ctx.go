@@ -59,7 +59,7 @@ var errorTexts = []struct {
 	{types.ErrIDTooSmall, resp.ErrIDTooSmall},
 	{types.ErrIDsExhausted, resp.ErrIDsUsed},
 	{types.ErrGroupExists, resp.ErrBusyGroup},
-	{types.ErrElement, resp.ErrElement},
+	{engine.ErrElement, resp.ErrElement},
 	{types.ErrNotHLL, resp.ErrNotHLL},
 	{types.ErrHLL, resp.ErrHLL},
 	{engine.ErrTooLarge, resp.ErrTooLarge},

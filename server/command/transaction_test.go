@@ -1,10 +1,13 @@
 package command
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/cairndb/cairn/engine"
+	"github.com/cairndb/cairn/server/resp"
 	"github.com/cairndb/cairn/tools/poll"
 )
 
@@ -46,6 +49,25 @@ func TestFailedTransactions(t *testing.T) {
 	c.expect("-ERR MULTI calls can not be nested", "MULTI")
 	c.expect("-ERR WATCH inside MULTI is not allowed", "WATCH", "a")
 	c.expect("+OK", "DISCARD")
+}
+
+// TestLargeElements: a command with an element that is too large fails as a whole, on a key that is not there and on one that is.
+func TestLargeElements(t *testing.T) {
+	t.Parallel()
+	n := startNode(t)
+	c := connect(t, n)
+	large := strings.Repeat("x", engine.MaxElement+1)
+	for _, args := range [][]string{{"RPUSH", "list", "a"}, {"HSET", "hash", "a", "b", "c"}, {"SADD", "set", "a"}, {"ZADD", "zset", "1", "a", "2"}, {"XADD", "stream", "*", "a"}} {
+		for range 2 {
+			c.expect("-"+resp.ErrElement, append(slices.Clone(args), large)...)
+			c.do(append(slices.Clone(args), "small")...)
+		}
+	}
+	c.expect(`*[$"a" $"small" $"a" $"small"]`, "LRANGE", "list", "0", "-1")
+	c.expect(`*[$"a" $"b" $"c" $"small"]`, "HGETALL", "hash")
+	c.expect(":2", "SCARD", "set")
+	c.expect(`*[$"a" $"1" $"small" $"2"]`, "ZRANGE", "zset", "0", "-1", "WITHSCORES")
+	c.expect(":2", "XLEN", "stream")
 }
 
 func TestWatch(t *testing.T) {

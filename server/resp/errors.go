@@ -16,7 +16,7 @@ const (
 	ErrNaN         = "ERR increment would produce NaN or Infinity"
 	ErrScoreNaN    = "ERR resulting score is not a number (NaN)"
 	ErrTooLong     = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
-	ErrElement     = "ERR an element of a collection may have up to 64 MiB"
+	ErrElement     = "ERR an element of a collection may take up to 64 MiB"
 	ErrTooLarge    = "ERR the command writes more than fits into one transaction"
 	ErrOffset      = "ERR offset is out of range"
 	ErrSameObject  = "ERR source and destination objects are the same"

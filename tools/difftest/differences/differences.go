@@ -87,8 +87,8 @@ var All = []Difference{
 	},
 	{
 		Name:     "long elements",
-		Commands: "linsert lpush lpushx lset rpush rpushx",
-		What:     "An element of a list may have up to 64 MiB, in Redis `proto-max-bulk-len`.",
+		Commands: "hmset hset hsetex hsetnx linsert lpush lpushx lset restore rpush rpushx sadd xadd zadd zincrby",
+		What:     "An element of a large collection (a field with its value, an entry of a stream with all its fields) may take up to 64 MiB, in Redis each part `proto-max-bulk-len`.",
 		Why:      "An element lies in the store as a whole; a string is divided into chunks.",
 	},
 	{
