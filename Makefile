@@ -48,9 +48,14 @@ TORTURE_TIME ?= 1h
 torture: ## torment a cluster of real processes and check what it promises (partitions and full disks need root)
 	$(GO) run ./tools/torture -duration $(TORTURE_TIME) $(TORTURE)
 
-# BENCH passes flags, as "-mode fullsync -records 1000000".
-bench: bin/cairn ## side by side with redis-server (needs redis-server and redis-benchmark)
+# BENCH passes flags, as "-mode fullsync -records 1000000": then only that is run.
+bench: bin/cairn ## strings and collections side by side with redis-server, medians of 5 (needs redis-server and redis-benchmark)
+ifeq ($(BENCH),)
+	$(GO) run ./bench/compare
+	$(GO) run ./bench/compare -mode collections
+else
 	$(GO) run ./bench/compare $(BENCH)
+endif
 
 bench-cluster: bin/cairn ## what replicas cost, full and partial syncs, moves of slots, failovers (needs 13 GB of disk)
 	$(GO) run ./bench/compare -mode replica

@@ -4,6 +4,8 @@
 //	go run ./bench/compare -always                   # the same for SET with appendfsync always
 //	go run ./bench/compare -mode collections         # the commands on lists, sets, hashes, sorted sets, streams
 //	go run ./bench/compare -mode size                # one collection of each type with 10 million elements
+//	go run ./bench/compare -mode popping             # a million elements popped from one collection of each type: the first and the last tenth
+//	go run ./bench/compare -mode packing             # a million small hashes, packed into their records or not
 //	go run ./bench/compare -mode memory              # Cairn with data larger than its memory (needs root: a memory cgroup)
 //	go run ./bench/compare -mode startup             # time to the first GET, after a clean stop and after SIGKILL
 //	go run ./bench/compare -mode migrate             # 100 slots moved, without and with clients, beside redis-cli --cluster reshard
@@ -53,7 +55,7 @@ type options struct {
 func main() {
 	var o options
 	var limit time.Duration
-	flag.StringVar(&o.mode, "mode", "compare", "compare, collections, size, memory, startup, migrate, replica, fullsync or catchup")
+	flag.StringVar(&o.mode, "mode", "compare", "compare, collections, size, popping, packing, memory, startup, migrate, replica, fullsync or catchup")
 	flag.StringVar(&o.dir, "dir", "", "where to make a folder for the data, removed afterwards (default: where temporary files go)")
 	flag.StringVar(&o.replica, "replica-dir", "", "where to make a folder for a replica's data (another disk), removed afterwards (default: dir)")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, of which medians are shown")
@@ -64,7 +66,7 @@ func main() {
 	flag.BoolVar(&o.always, "always", false, "compare SET with appendfsync always on both")
 	flag.StringVar(&o.tests, "tests", "", "tests of redis-benchmark (default set,get,incr,mset; set,get for replica)")
 	flag.StringVar(&o.pipelines, "pipelines", "1,16", "pipeline depths")
-	flag.IntVar(&o.records, "records", 0, "records to load (default 6 million for memory, 10 million for startup, 5 million for fullsync, 1 million for catchup)")
+	flag.IntVar(&o.records, "records", 0, "records to load (default 6 million for memory, 10 million for startup, 5 million for fullsync, 1 million for catchup, popping and packing)")
 	flag.IntVar(&o.recordSize, "record-size", 1024, "random bytes of a record")
 	flag.StringVar(&o.blockCache, "block-cache", "256mb", "Cairn's block-cache-size in the modes that load records")
 	flag.Int64Var(&o.memoryLimit, "memory-limit", 1<<30, "bytes that the cgroup grants, page cache included; 0 for no cgroup")
@@ -109,6 +111,10 @@ func run(ctx context.Context, o options) error {
 		return collections(ctx, o, binary)
 	case "size":
 		return sizes(ctx, o, binary)
+	case "popping":
+		return pops(ctx, o, binary)
+	case "packing":
+		return packing(ctx, o, binary)
 	case "memory":
 		return largerThanMemory(ctx, o, binary)
 	case "startup":
