@@ -541,7 +541,7 @@ func TestFolder(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Errorf("a second Close: %v", err)
 	}
-	if err := writeFile(mem, "d/"+versionFile, []byte(versionLine1)); err != nil {
+	if err := writeFile(mem, "d/"+versionFile, []byte(drafts[0])); err != nil {
 		t.Fatal(err)
 	}
 	r, err := Check(context.Background(), "d", testOptions(mem))
@@ -557,7 +557,7 @@ func TestFolder(t *testing.T) {
 	if current, err := checkVersion("d", mem); err != nil || !current {
 		t.Errorf("an older folder is not upgraded: %v", err)
 	}
-	if err := writeFile(mem, "d/"+versionFile, []byte(versionHead+"4\n")); err != nil {
+	if err := writeFile(mem, "d/"+versionFile, []byte(folderHead+"version 2\n")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open("d", testOptions(mem)); !errors.Is(err, ErrFolder) {

@@ -30,14 +30,14 @@ const (
 	logFolder   = "log"
 	storeFolder = "store"
 
-	// Format 2 came with slots that are being imported (keys.KindImport), format 3 with collections, and with filters of whole keys in stores that are
-	// new; there is nothing else that the ones before did not have.
-	versionLine  = "cairn data folder, format 3\n"
-	versionLine2 = "cairn data folder, format 2\n"
-	versionLine1 = "cairn data folder, format 1\n"
-	versionHead  = "cairn data folder, format "
-	ballastSize  = 8 << 20
+	versionLine = "cairn data folder, version 1\n"
+	folderHead  = "cairn data folder, "
+	ballastSize = 8 << 20
 )
+
+// drafts are the lines of what became version 1: the first knew no slots that are being imported (keys.KindImport), the second no collections. What
+// they have is as it is in version 1, but that the filters of their stores keep fewer bytes of a key (firstComparer).
+var drafts = []string{"cairn data folder, format 1\n", "cairn data folder, format 2\n", "cairn data folder, format 3\n"}
 
 // foreign are names that tell that a folder belongs to another database, or lost its version file.
 var foreign = []string{"appendonlydir", "appendonly.aof", "CURRENT", "IDENTITY", "PG_VERSION", "ibdata1", logFolder, storeFolder}
@@ -130,9 +130,9 @@ func checkVersion(dir string, fs vfs.FS) (current bool, err error) {
 		return false, fmt.Errorf("engine: reading the data folder's version: %w", err)
 	}
 	switch {
-	case string(line) == versionLine, string(line) == versionLine2, string(line) == versionLine1:
+	case string(line) == versionLine, slices.Contains(drafts, string(line)):
 		return string(line) == versionLine, nil
-	case strings.HasPrefix(string(line), versionHead):
+	case strings.HasPrefix(string(line), folderHead):
 		return false, fmt.Errorf("%w: %s says %q, this version knows %q: use the version that wrote it, or a newer one",
 			ErrFolder, dir, strings.TrimSpace(string(line)), strings.TrimSpace(versionLine))
 	}

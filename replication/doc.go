@@ -23,7 +23,7 @@
 //	full          1 if it can't use anything but a full sync
 //	terms         its history, newest last: id:start, separated by commas, at most 256
 //
-// The answer is an error, or "+CAIRN 3" and from there on frames in both directions. All integers are
+// The answer is an error, or "+CAIRN 4" and from there on frames in both directions. All integers are
 // little endian.
 //
 //	0  crc      4  CRC-32C of what follows

@@ -15,9 +15,9 @@ import (
 const Command = "CAIRN.SYNC"
 
 const (
-	// Version 3 came with data folders of format 3: an older node would not know collections, nor open such a store.
-	protocolVersion = "3"
-	greeting        = "+CAIRN 3"
+	// Stores and log records are sent as they are stored: a new version of the stored format needs a new one of the protocol.
+	protocolVersion = "4"
+	greeting        = "+CAIRN " + protocolVersion
 	// maxTerms is how many terms of its history a node tells. If the common point lies further back, a full sync is needed.
 	maxTerms = 256
 	maxID    = 64

@@ -57,7 +57,7 @@ func TestUpgradeFromFormat1(t *testing.T) {
 	replicated(t, nodes, 0)
 	hasFirstData(t, nodes)
 	for _, n := range nodes {
-		if line, err := os.ReadFile(filepath.Join(n.Dir, "CAIRN")); err != nil || string(line) != "cairn data folder, format 3\n" {
+		if line, err := os.ReadFile(filepath.Join(n.Dir, "CAIRN")); err != nil || string(line) != "cairn data folder, version 1\n" {
 			t.Errorf("the folder says %q, %v", line, err)
 		}
 	}
