@@ -234,7 +234,7 @@ func (g *generator) command() []string {
 		i, j := 1+g.rng.IntN(len(args)-1), 1+g.rng.IntN(len(args)-1)
 		args[i], args[j] = args[j], args[i]
 	}
-	if unsafeCommand(args) || g.clustered() && ofOneNode(args) || g.tame && differences.Is(args, "config") || setsSize(args) && (g.restarts || strings.Contains(strings.Join(args, ""), "\x00")) {
+	if unsafeCommand(args) || g.clustered() && ofOneNode(args) || g.tame && differences.Is(args, "config") || differences.Is(args, "config", "set") && (g.restarts && setsSize(args) || strings.Contains(strings.Join(args, ""), "\x00")) {
 		return []string{"PING"}
 	}
 	return args

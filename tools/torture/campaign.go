@@ -37,6 +37,7 @@ type campaign struct {
 	probes   []*probe
 	witness  *witness
 	checked  int
+	compared int // keys, with their replicas
 	vague    int // objects whose search took too long
 	injected map[string]*tally
 
@@ -282,11 +283,7 @@ func (c *campaign) forget(ctx context.Context, cl *client, o *object) {
 	if o == nil {
 		return
 	}
-	if o.kind != group {
-		cl.do(ctx, []string{"DEL", o.key("")})
-		return
-	}
-	cl.do(ctx, []string{"DEL", o.key("a"), o.key("b"), o.key("n")})
+	cl.do(ctx, append([]string{"DEL"}, o.keys()...))
 }
 
 // revisit reads again what was found right before: it must be what it was. Without acknowledgements a failover may have changed it.
@@ -327,6 +324,10 @@ func (c *campaign) last(ctx context.Context) error {
 	if err := c.revisit(ctx); err != nil {
 		return err
 	}
+	if err := c.compareReplicas(ctx); err != nil {
+		return err
+	}
+	c.tell("%d keys are on replicas what they are on their primaries", c.compared)
 	c.progress()
 	return nil
 }

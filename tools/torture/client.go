@@ -186,6 +186,9 @@ func (c *client) attempt(address string, slot uint16, commands [][]string, askin
 		return r
 	}
 	for _, v := range r.replies {
+		if v.IsError() && answers(v.Text) {
+			continue
+		}
 		if v.IsError() { // of a transaction the first error says why
 			if last := r.replies[len(r.replies)-1]; last.IsError() {
 				r.outcome = c.judge(v.Text, slot, asking)
@@ -206,6 +209,11 @@ func (c *client) attempt(address string, slot uint16, commands [][]string, askin
 	}
 	r.outcome = acknowledged
 	return r
+}
+
+// answers says whether an error is the answer to a command that was executed.
+func answers(text string) bool {
+	return strings.HasPrefix(text, "BUSYGROUP ") || strings.HasPrefix(text, "NOGROUP ")
 }
 
 // exchange sends all commands at once and reads their replies.

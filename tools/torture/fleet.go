@@ -78,6 +78,8 @@ func (f *fleet) add(i int, o fleetOptions) error {
 		"--replication-acks", strconv.Itoa(o.acks), "--cluster-bus-secret", "torture", "--protected-mode", "no",
 		"--free-space-reserve", "64mb", "--block-cache-size", "16mb", "--record-cache-size", "4mb", "--memtable-size", "1mb",
 		// So little of the log is kept that some replicas need a full sync when they are back.
+		// Collections of a few elements are spread, and those of fewer packed.
+		"--hash-max-listpack-entries", "3", "--set-max-listpack-entries", "4", "--zset-max-listpack-entries", "4", "--packed-max-bytes", "100",
 		"--log-segment-size", "1mb", "--repl-backlog-size", "512kb", "--replication-max-held", "1mb",
 	}
 	options := testnode.CairnOptions(o.binary, filepath.Join(f.dir, fmt.Sprint("node", i)), args...)

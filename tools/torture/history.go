@@ -22,10 +22,22 @@ const (
 	counter              // INCR, GET
 	list                 // APPEND of unique tokens, GET
 	group                // three keys of one slot: transactions that write all of them, or one, or read all
+	queue                // a list: LPUSH, RPOP, LRANGE
+	hash                 // a hash: HSET of three fields, HINCRBY of another one, HMGET
+	bag                  // a set: SADD, SPOP, SMEMBERS
+	ranks                // a sorted set: ZADD, ZPOPMIN, ZRANGE
+	places               // GEOADD, and then as a bag
+	sketch               // PFADD, PFCOUNT
+	events               // a stream: XADD, XRANGE, XGROUP CREATE and XREADGROUP
 	kinds
 )
 
-func (k kind) String() string { return []string{"register", "counter", "appends", "transactions"}[k] }
+func (k kind) String() string {
+	return []string{"register", "counter", "appends", "transactions", "list", "hash", "set", "zset", "geo", "hll", "stream"}[k]
+}
+
+// collection says whether types.go knows what it does.
+func (k kind) collection() bool { return k >= queue }
 
 // action is what an operation does to its object.
 type action int
@@ -33,7 +45,8 @@ type action int
 const (
 	read  action = iota
 	write        // SET, INCR, APPEND, or the transaction SET a v, SET b v, INCR n
-	part         // of a group: SET a v alone
+	part         // of a group: SET a v alone; of a hash HINCRBY, of a stream XGROUP CREATE
+	take         // of a collection: RPOP, SPOP, ZPOPMIN, XREADGROUP
 )
 
 // operation is one that was sent. Value is what it wrote.
@@ -68,6 +81,8 @@ func (o *object) key(field string) string { return "{" + o.name + "}" + field }
 func (o *object) commands(op operation) [][]string {
 	k := o.key("")
 	switch {
+	case o.kind.collection():
+		return [][]string{o.collectionCommands(op)}
 	case o.kind == group && op.action == read:
 		return [][]string{{"MGET", o.key("a"), o.key("b"), o.key("n")}}
 	case o.kind == group && op.action == part:
@@ -88,6 +103,9 @@ func (o *object) commands(op operation) [][]string {
 // observe reads the replies.
 func (o *object) observe(op operation, replies []wire.Value) observed {
 	v := replies[len(replies)-1]
+	if o.kind.collection() {
+		return observed{true, o.observeCollection(op, v)}
+	}
 	if o.kind == group && op.action == read {
 		return observed{true, strings.Join(v.Strings(), ",")}
 	}
@@ -114,24 +132,36 @@ func (o *object) record(worker int, op operation, r result, epoch time.Time) {
 func (o *object) full() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.history) >= maxHistory || o.unknowns >= maxUnknown
+	most := maxUnknown
+	if o.kind == bag || o.kind == places {
+		most = maxUnknownTakes
+	}
+	return len(o.history) >= maxHistory || o.unknowns >= most
 }
 
 const (
 	maxHistory = 500
 	maxUnknown = 8
+	// maxUnknownTakes is for what is taken from at random: each unknown one may have taken any member.
+	maxUnknownTakes = 3
 )
 
 // state is an object's: the value of a register, counter or appended string, or the fields of a group, joined. Vague: nothing is known of it.
 type state struct {
 	text  string
 	vague bool
+	group int // of a stream: how many entries were given out, or noGroup, or vagueGroup
 }
 
 // initial is the state of an object that was never written.
 func initial(k kind) state {
-	if k == group {
+	switch k {
+	case group:
 		return state{text: ",,"}
+	case hash:
+		return state{text: ",,,"}
+	case events:
+		return state{group: noGroup}
 	}
 	return state{}
 }
@@ -139,7 +169,13 @@ func initial(k kind) state {
 // apply is the sequential meaning of an operation: whether its reply fits the state, and the state after it.
 func apply(k kind, s state, op operation, out observed) (bool, state) {
 	if op.action == read {
-		return s.vague || s.text == out.text, state{text: out.text}
+		if s.vague {
+			return true, state{text: out.text, group: vagueGroup}
+		}
+		return readFits(k, s, out), s
+	}
+	if k.collection() {
+		return applyCollection(k, s, op, out)
 	}
 	switch k {
 	case register:
@@ -187,6 +223,9 @@ func increment(s string) string {
 
 // model is the object's for porcupine.
 func model(k kind, from state) porcupine.Model {
+	if k == bag || k == places {
+		return manyModel(k, from)
+	}
 	return porcupine.Model{
 		Init: func() any { return from },
 		Step: func(s, in, out any) (bool, any) {
@@ -198,7 +237,7 @@ func model(k kind, from state) porcupine.Model {
 }
 
 func describe(op operation, out observed) string {
-	text := []string{"read", "write", "part"}[op.action]
+	text := []string{"read", "write", "part", "take"}[op.action]
 	if op.value != "" {
 		text += " " + op.value
 	}
@@ -221,7 +260,7 @@ func (o *object) check() porcupine.CheckResult {
 func (o *object) sent() []porcupine.Operation {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.kind == counter || o.kind == group {
+	if o.kind == counter || o.kind == group || o.kind.collection() {
 		return slices.Clone(o.history)
 	}
 	var seen strings.Builder

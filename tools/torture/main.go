@@ -1,4 +1,4 @@
-// Command torture torments a real cluster of cairn processes and checks what it promises. Workers write unique values, count,
+// Command torture torments a real cluster of cairn processes and checks what it promises. Workers use every type, write unique values, count,
 // append and run transactions, while a nemesis kills, pauses, cuts off, restarts, fails over, moves slots and fills disks. The history of each key
 // must be linearizable (porcupine) as long as replicas acknowledge writes (-acks 1); without that, between any two failovers.
 //

@@ -155,7 +155,7 @@ func (o *object) invented(history []porcupine.Operation) string {
 		for _, p := range history {
 			if op := p.Input.(operation); op.action != read && p.Call <= r.Return {
 				written[op.value] = true
-				if op.action == write {
+				if op.action == write || o.kind == hash && op.action == part {
 					increments++
 				}
 			}
@@ -168,6 +168,9 @@ func (o *object) invented(history []porcupine.Operation) string {
 }
 
 func (o *object) possible(text string, written map[string]bool, increments int) bool {
+	if o.kind.collection() {
+		return o.possibleCollection(text, written, increments)
+	}
 	switch o.kind {
 	case register:
 		return written[text]

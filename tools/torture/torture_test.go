@@ -63,6 +63,7 @@ func history(k kind, steps ...step) *object {
 func get() operation                                    { return operation{action: read} }
 func put(value string) operation                        { return operation{write, value} }
 func partOf(value string) operation                     { return operation{part, value} }
+func remove() operation                                 { return operation{action: take} }
 func one(steps ...step) []step                          { return steps }
 func at(call, end int64, op operation, out string) step { return step{call, end, op, out, "a"} }
 
@@ -87,6 +88,20 @@ func TestChecker(t *testing.T) {
 		{"appended", list, one(at(1, 2, put("a;"), "2"), at(1, 3, put("b;"), "4"), at(4, 5, get(), "a;b;")), true},
 		{"half a transaction", group, one(at(1, 2, put("x"), "1"), at(1, 0, put("y"), ""), at(3, 4, get(), "y,x,1")), false},
 		{"a whole transaction and a part", group, one(at(1, 2, put("x"), "1"), at(3, 4, partOf("y"), "OK"), at(5, 6, get(), "y,x,1")), true},
+		{"taken twice", queue, one(at(1, 2, put("a"), "1"), at(3, 4, remove(), "a"), at(5, 6, remove(), "a")), false},
+		{"taken in the wrong order", queue, one(at(1, 2, put("a"), "1"), at(3, 4, put("b"), "2"), at(5, 6, remove(), "b")), false},
+		{"taken, unknown", queue, one(at(1, 2, put("a"), "1"), at(3, 0, remove(), ""), at(4, 5, get(), "a"), at(6, 7, get(), "")), true},
+		{"a lost field", hash, one(at(1, 2, put("a"), "1"), at(3, 4, partOf(""), "1"), at(5, 6, get(), ",,,1")), false},
+		{"fields", hash, one(at(1, 2, put("a"), "1"), at(3, 4, partOf(""), "1"), at(5, 6, get(), ",a,,1")), true},
+		{"any is taken", bag, one(at(1, 2, put("a"), "1"), at(3, 4, put("b"), "1"), at(5, 6, remove(), "a"), at(7, 8, get(), "b")), true},
+		{"any is taken, unknown", bag, one(at(1, 2, put("a"), "1"), at(3, 4, put("b"), "1"), at(5, 0, remove(), ""), at(7, 8, get(), "b")), true},
+		{"a member comes back", bag, one(at(1, 2, put("a"), "1"), at(3, 4, remove(), "a"), at(5, 6, get(), "a")), false},
+		{"the first is taken", ranks, one(at(1, 2, put("2"), "1"), at(3, 4, put("1"), "1"), at(5, 6, remove(), "2")), false},
+		{"an estimate", sketch, one(at(1, 2, put("a"), "1"), at(3, 4, get(), "1")), true},
+		{"no estimate", sketch, one(at(1, 2, put("a"), "1"), at(3, 4, get(), "9")), false},
+		{"given out once", events, one(at(1, 2, put("a"), "1-1"), at(3, 4, partOf(""), "OK"), at(5, 6, remove(), "a"), at(7, 8, remove(), "")), true},
+		{"given out twice", events, one(at(1, 2, put("a"), "1-1"), at(3, 4, partOf(""), "OK"), at(5, 6, remove(), "a"), at(7, 8, remove(), "a")), false},
+		{"a lost group", events, one(at(1, 2, put("a"), "1-1"), at(3, 4, partOf(""), "OK"), at(5, 6, remove(), "NOGROUP")), false},
 	} {
 		if got := history(test.kind, test.steps...).check(); (got == porcupine.Ok) != test.right {
 			t.Errorf("%s: %v", test.name, got)

@@ -37,7 +37,7 @@ type settled struct {
 }
 
 const (
-	liveObjects = 24
+	liveObjects = 33 // each kind three times
 	// maxSettled bounds the objects that are kept for later reads; beyond it the oldest are deleted.
 	maxSettled = 3000
 	// maxAge is for how long an object is used.
@@ -134,6 +134,9 @@ func (w *worker) operation(o *object) operation {
 	}
 	w.count++
 	op := operation{action: write, value: fmt.Sprintf("%d-%d;", w.id, w.count)}
+	if o.kind.collection() {
+		return w.collectionOperation(o)
+	}
 	switch o.kind {
 	case counter:
 		op.value = ""

@@ -93,8 +93,11 @@ var All = []Difference{
 	},
 	{
 		Name: "scores",
-		What: "Numbers in replies have as few digits as tell them from others, as in Redis 7.2 (`0.1`); Redis 7.0 prints 17 (`0.10000000000000001`). `ZRANK` and `ZREVRANK` take `WITHSCORE`. `ZADD` of more members at once than fit into a listpack makes a skiplist even when they turn out to be the same ones.",
+		What: "Numbers in replies have as few digits as tell them from others, as in Redis 7.2 (`0.1`); Redis 7.0 prints 17 (`0.10000000000000001`). `ZRANK` and `ZREVRANK` take `WITHSCORE`. `ZADD` and `GEOADD` of more members at once than fit into a listpack make a skiplist even when they turn out to be the same ones.",
 		Why:  "Cairn follows Redis 7.2.",
+		match: func(args []string, redis, cairn wire.Value) bool {
+			return Is(args, "object", "encoding") && redis.Text == "listpack" && cairn.Text == "skiplist"
+		},
 	},
 	{
 		Name:     "ranges by members",
@@ -164,10 +167,10 @@ var All = []Difference{
 		Why:      "Entries lie one by one in the store. Their grouping is kept, so that approximate trimming deletes what Redis deletes; there is no tree above it. `RESTORE` groups them anew by the present limits.",
 	},
 	{
-		Name:     "WATCH and consumer groups",
+		Name:     "WATCH",
 		Commands: "watch",
-		What:     "What makes the consumer groups of a stream larger or smaller (`XREADGROUP`, `XACK`, `XCLAIM`, `XGROUP`, …) fails an `EXEC` that watches the key; in Redis only what changes entries does.",
-		Why:      "A watched key is one whose record is written, and the group belongs to it.",
+		What:     "What makes the consumer groups of a stream larger or smaller (`XREADGROUP`, `XACK`, `XCLAIM`, `XGROUP`, …) fails an `EXEC` that watches the key; in Redis only what changes entries does. So does `SETBIT` of a bit that has the value already when it makes an integer a raw string.",
+		Why:      "A watched key is one whose record is written, and the group and the encoding belong to it.",
 	},
 	{
 		Name:     "DUMP and RESTORE",
