@@ -20,6 +20,14 @@ func (t *Txn) Prefetch(db uint8, names [][]byte) {
 // PrefetchKeys is as many waits as overlap well.
 const PrefetchKeys = 16
 
+// PrefetchSub is Prefetch for sub-keys: one that is looked up soon, and one that is later, of which the first step is taken.
+func (t *Txn) PrefetchSub(slot uint16, id uint64, soon, later []byte) {
+	t.keyBuf = keys.AppendSub(t.keyBuf[:0], slot, id, later)
+	t.s.records.prefetchIndex(hashKey(t.keyBuf))
+	t.keyBuf = keys.AppendSub(t.keyBuf[:0], slot, id, soon)
+	t.s.records.prefetchEntry(hashKey(t.keyBuf))
+}
+
 // prefetchIndex is the first step of a look-up.
 func (t *recordTable) prefetchIndex(hash uint64) {
 	sh := t.shard(hash)
