@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-
-	"github.com/cairndb/cairn/engine/keys"
 )
 
 // A transaction keeps the iterators by which it reads Pebble until it ends: to open one costs more than most reads do with it, and a burst of commands
@@ -111,11 +109,15 @@ func (w *subWalk) close() error {
 	return err
 }
 
-// ownSubs are what a transaction has written of one id's sub-keys, in the order of keys, kept from one walk to the next: a burst
+// ownWrites are what a transaction has written where it has walked lately: the walks of a command are in few places.
+type ownWrites struct {
+	lists [4]ownSubs
+	next  int // to be used for another prefix
+}
+
+// ownSubs are what a transaction has written of one id's sub-keys with a prefix, in the order of keys, kept from one walk to the next: a burst
 // of commands may write thousands and walk as often.
 type ownSubs struct {
-	slot   uint16
-	id     uint64
 	seen   int     // operations that were looked at
 	list   []int32 // places of operations, none superseded
 	prefix []byte
@@ -129,8 +131,7 @@ func (t *Txn) subWrites(slot uint16, id uint64, lower, upper []byte) []*op {
 	if len(t.set.ops) == 0 {
 		return nil
 	}
-	t.findSubWrites(slot, id)
-	ops, list := t.set.ops, t.own.list
+	ops, list := t.set.ops, t.findSubWrites(slot, subScope(lower, upper))
 	compare := func(i int32, key []byte) int { return bytes.Compare(ops[i].key, key) }
 	from, _ := slices.BinarySearchFunc(list, lower, compare)
 	to, _ := slices.BinarySearchFunc(list, upper, compare)
@@ -144,15 +145,43 @@ func (t *Txn) subWrites(slot uint16, id uint64, lower, upper []byte) []*op {
 	return own
 }
 
-func (w *ownSubs) reset() { w.seen, w.list = 0, w.list[:0] }
-
-// findSubWrites brings t.own up to date for an id.
-func (t *Txn) findSubWrites(slot uint16, id uint64) {
-	w := &t.own
-	if w.slot != slot || w.id != id || w.seen < t.set.flush {
-		w.slot, w.id, w.seen, w.list = slot, id, t.set.flush, w.list[:0]
+func (w *ownWrites) reset() {
+	for i := range w.lists {
+		w.lists[i].reset()
 	}
-	w.prefix = keys.AppendSub(w.prefix[:0], slot, id, nil)
+}
+
+func (w *ownSubs) reset() { w.seen, w.list, w.prefix = 0, w.list[:0], w.prefix[:0] }
+
+// of returns the list for a prefix, which may be an empty one.
+func (w *ownWrites) of(prefix []byte) *ownSubs {
+	for i := range w.lists {
+		if bytes.Equal(w.lists[i].prefix, prefix) {
+			return &w.lists[i]
+		}
+	}
+	list := &w.lists[w.next]
+	w.next = (w.next + 1) % len(w.lists)
+	list.reset()
+	list.prefix = append(list.prefix, prefix...)
+	return list
+}
+
+// subScope is what all keys of sub-keys of an id from lower to upper (exclusive) begin with: the id, and if it is the same for all of them the next byte.
+func subScope(lower, upper []byte) []byte {
+	if len(lower) > subPrefix && len(upper) > subPrefix &&
+		(lower[subPrefix] == upper[subPrefix] || len(upper) == subPrefix+1 && lower[subPrefix]+1 == upper[subPrefix]) {
+		return lower[:subPrefix+1]
+	}
+	return lower[:subPrefix]
+}
+
+// findSubWrites returns the places of the transaction's writes with a prefix of an id's sub-keys, in the order of keys.
+func (t *Txn) findSubWrites(slot uint16, prefix []byte) []int32 {
+	w := t.own.of(prefix)
+	if w.seen < t.set.flush {
+		w.seen, w.list = t.set.flush, w.list[:0]
+	}
 	ops := t.set.ops
 	known := len(w.list)
 	for ; w.seen < len(ops); w.seen++ {
@@ -161,6 +190,7 @@ func (t *Txn) findSubWrites(slot uint16, id uint64) {
 		}
 	}
 	w.merge(ops, known)
+	return w.list
 }
 
 // merge brings what was appended to the first known places of the list to where it belongs. Of two with one key the later one counts.
@@ -168,7 +198,11 @@ func (w *ownSubs) merge(ops []op, known int) {
 	if known == len(w.list) {
 		return
 	}
-	slices.SortFunc(w.list[known:], func(a, b int32) int { return bytes.Compare(ops[a].key, ops[b].key) })
+	compare := func(a, b int32) int { return bytes.Compare(ops[a].key, ops[b].key) }
+	slices.SortFunc(w.list[known:], compare)
+	if known == 0 || compare(w.list[known-1], w.list[known]) < 0 {
+		return
+	}
 	w.fresh, w.places = w.fresh[:0], w.places[:0]
 	from := 0
 	for _, i := range w.list[known:] { // no two of them have one key

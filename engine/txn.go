@@ -25,7 +25,7 @@ type Txn struct {
 	hits, misses uint64
 
 	points, walks keptIter
-	own           ownSubs
+	own           ownWrites
 
 	keyBuf []byte
 	// memo is the last meta record that was looked up, so that a command that reads
