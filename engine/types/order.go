@@ -20,8 +20,8 @@ import (
 // A group that grows is divided, one that shrinks joins its neighbour. Groups are large, so that a burst of writes changes few of them.
 //
 // The markers are read whole when they are first needed, and kept as long as there is room (engine.Txn.Derived): 10 million elements have some 3,500
-// of them. In memory a large group is divided again, into parts, when a rank in it is first asked for. Whatever is kept follows each write, so a rank costs
-// the walk within one part, and once that within one group.
+// of them. In memory a large group is divided again, into parts: as it grows, or if it was read from the store when a rank in it is first asked for. Whatever is
+// kept follows each write, so a rank costs the walk within one part, and after a start once that within its group.
 type order struct {
 	txn      *engine.Txn
 	slot     uint16
@@ -124,29 +124,56 @@ func newOrderBlock(groups []orderGroup) *orderBlock {
 func buildOrder(t *engine.Txn, slot uint16, id uint64, elements, markers byte) (*order, int64, error) {
 	o := &order{txn: t, slot: slot, id: id, elements: elements, markers: markers}
 	groups, bytes := []orderGroup{{}}, groupBytes
+	var d divider
+	end := func() { groups[len(groups)-1].parts = d.parts }
 	err := t.WalkSub(slot, id, prefixRange(elements), false, func(sub, _ []byte) bool {
 		g := &groups[len(groups)-1]
 		if g.count == groupSize {
+			end()
 			groups = append(groups, orderGroup{first: string(sub[1:])})
 			bytes += len(sub) + groupBytes
 			g = &groups[len(groups)-1]
+			d = divider{bytes: d.bytes}
 		}
+		d.add(g.first, sub[1:])
 		g.count++
 		return true
 	})
 	if err != nil {
 		return nil, 0, err
 	}
+	end()
 	size := int64(0)
-	for _, g := range groups {
-		n, err := o.put(&g)
+	for i := range groups {
+		n, err := o.put(&groups[i])
 		if err != nil {
 			return nil, 0, err
 		}
 		size += n
 	}
-	o.keep(groups, bytes)
+	o.keep(groups, bytes+d.bytes)
 	return o, size, nil
+}
+
+// divider makes parts of a group's elements, which it is given one by one.
+type divider struct {
+	parts []orderGroup
+	bytes int // that they take, together with those of other groups
+}
+
+func (d *divider) add(first string, key []byte) {
+	switch n := len(d.parts); {
+	case n == 0:
+		d.parts = append(d.parts, orderGroup{first: first})
+	case d.parts[n-1].count == partSize:
+		d.parts = append(d.parts, orderGroup{first: string(key)})
+	default:
+		d.parts[n-1].count++
+		return
+	}
+	p := &d.parts[len(d.parts)-1]
+	p.count++
+	d.bytes += len(p.first) + groupBytes
 }
 
 // put writes a marker and returns its size.
@@ -217,6 +244,10 @@ func (o *order) add(key []byte, delta int64) (int64, error) {
 // addToPart counts an element in the part of a group that has any, and divides the part when it is large.
 func (o *order) addToPart(g *orderGroup, key []byte, delta int64) error {
 	if g.parts == nil {
+		if delta > 0 && g.count == 2*partSize {
+			_, err := o.partsOf(g)
+			return err
+		}
 		return nil
 	}
 	i := findGroup(g.parts, key)
@@ -247,16 +278,11 @@ func (o *order) partsOf(g *orderGroup) ([]orderGroup, error) {
 	if parts != nil {
 		return parts, nil
 	}
-	parts, bytes, left := []orderGroup{{first: g.first}}, groupBytes, g.count
+	var d divider
+	left := g.count
 	r := engine.SubRange{From: o.from(g.first), To: []byte{o.elements + 1}}
 	err := o.txn.WalkSub(o.slot, o.id, r, false, func(sub, _ []byte) bool {
-		p := &parts[len(parts)-1]
-		if p.count == partSize {
-			parts = append(parts, orderGroup{first: string(sub[1:])})
-			bytes += len(sub) + groupBytes
-			p = &parts[len(parts)-1]
-		}
-		p.count++
+		d.add(g.first, sub[1:])
 		left--
 		return left > 0
 	})
@@ -268,13 +294,13 @@ func (o *order) partsOf(g *orderGroup) ([]orderGroup, error) {
 	}
 	o.blocks.mu.Lock()
 	if g.parts == nil {
-		g.parts = parts
-		o.blocks.bytes += bytes
+		g.parts = d.parts
+		o.blocks.bytes += d.bytes
 	}
-	bytes = o.blocks.bytes
+	bytes := o.blocks.bytes
 	o.blocks.mu.Unlock()
 	o.txn.SetDerived(o.slot, o.id, o.blocks, bytes)
-	return parts, nil
+	return d.parts, nil
 }
 
 func (o *order) corrupt(what string) error {
@@ -352,8 +378,8 @@ func (o *order) join(at, i int) (size int64, joined bool, err error) {
 		return 0, false, nil
 	}
 	size -= o.markerSize(&left.groups[j])
+	left.groups[j].parts = joinParts(&left.groups[j], &g)
 	left.groups[j].count += g.count
-	left.groups[j].parts = nil
 	left.sum += g.count
 	b.sum -= g.count
 	b.groups = append(b.groups[:i], b.groups[i+1:]...)
@@ -365,6 +391,27 @@ func (o *order) join(at, i int) (size int64, joined bool, err error) {
 	}
 	n, err := o.put(&left.groups[j])
 	return size + n, true, err
+}
+
+// joinParts returns the parts of two groups as those of one, nil if they are not known. Empty ones go.
+func joinParts(a, b *orderGroup) (parts []orderGroup) {
+	for _, g := range []*orderGroup{a, b} {
+		switch {
+		case g.parts != nil:
+			parts = append(parts, g.parts...)
+		case g.count < 2*partSize:
+			parts = append(parts, orderGroup{first: g.first, count: g.count})
+		default:
+			return nil
+		}
+	}
+	kept := parts[:1]
+	for _, p := range parts[1:] {
+		if p.count > 0 {
+			kept = append(kept, p)
+		}
+	}
+	return kept
 }
 
 // rank returns how many elements are less than key, which stands without prefix and need not be one.
