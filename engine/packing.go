@@ -23,7 +23,7 @@ func DefaultPacking() Packing {
 		ZSetEntries: 128, ZSetValue: 64,
 		ListSize: -2, HLLSparseBytes: 3000,
 		StreamNodeBytes: 4096, StreamNodeEntries: 100,
-		Bytes: 4 << 10,
+		Bytes: 2 << 10,
 	}
 }
 

@@ -186,7 +186,7 @@ var encodings = []*Directive{
 	memory("hll-sparse-max-bytes", "3000", 0, maxLong, Hot),
 	memory("stream-node-max-bytes", "4096", 0, maxLong, Hot),
 	number("stream-node-max-entries", "100", 0, maxLong, Hot),
-	memory("packed-max-bytes", "4kb", 0, 32<<10, Hot|Own),
+	memory("packed-max-bytes", "2kb", 0, 32<<10, Hot|Own),
 }
 
 // memoryUse is how Redis keeps its data set in memory; Cairn's lies on disk.

@@ -142,7 +142,7 @@ var families = map[string][]string{
 		"1 SET <set> <word>",
 		"1 CONFIG SET set-max-intset-entries (3|512)",
 		"1 CONFIG SET set-max-listpack-entries (4|128) set-max-listpack-value (8|64)",
-		"1 CONFIG SET packed-max-bytes (40|4096)",
+		"1 CONFIG SET packed-max-bytes (40|2048)",
 	},
 	"geo": {
 		"9 GEOADD <geo> (NX|XX|CH)* (<lon> <lat> <placename>)+",

@@ -150,7 +150,7 @@ func (c *comparison) setPacking() []string {
 	if c.small {
 		return []string{"set-max-listpack-entries", "4", "set-max-listpack-value", "8", "packed-max-bytes", "64"}
 	}
-	return []string{"set-max-listpack-entries", "128", "set-max-listpack-value", "64", "packed-max-bytes", "4096"}
+	return []string{"set-max-listpack-entries", "128", "set-max-listpack-value", "64", "packed-max-bytes", "2048"}
 }
 
 // defaultPacking undoes what cases change.
