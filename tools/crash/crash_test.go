@@ -13,7 +13,7 @@ import (
 func TestModelAgainstRedis(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	c := &campaign{node: testnode.StartRedis(t, "--appendfsync", "no"), kills: 3, workers: 3, seed: 1, longest: 150 * time.Millisecond, check: func() error { return nil }, out: &out}
+	c := &campaign{node: testnode.StartRedis(t, "--appendfsync", "no"), kills: 3, workers: 3, seed: 1, longest: 150 * time.Millisecond, redis70: true, check: func() error { return nil }, out: &out}
 	c.node.Kill()
 	if err := c.run(); err != nil {
 		t.Errorf("%v\n%s", err, out.String())

@@ -1,4 +1,4 @@
-// Command crash kills a real cairn process at random moments under load, and
+// Command crash kills a real cairn process at random moments under load of every data type, and
 // checks after each kill that every acknowledged write is there, that none is
 // torn, and that "cairn check" finds nothing.
 //
@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/cairndb/cairn/tools/testnode"
+	"github.com/cairndb/cairn/tools/wire"
 )
 
 // campaign is a run against one server.
@@ -29,6 +30,7 @@ type campaign struct {
 	workers int
 	seed    uint64
 	longest time.Duration // between two kills
+	redis70 bool          // instead of cairn
 	check   func() error  // verifies the data folder while nobody runs
 	out     io.Writer
 }
@@ -87,6 +89,7 @@ func (c *campaign) run() error {
 	var workers []*worker
 	for i := range c.workers {
 		workers = append(workers, newWorker(i, c.seed))
+		workers[i].redis70 = c.redis70
 	}
 	if err := c.node.Start(); err != nil {
 		return err
@@ -151,5 +154,32 @@ func (c *campaign) restartAndVerify(workers []*worker) error {
 	if err == nil && v.Int() != total {
 		err = fmt.Errorf("DBSIZE is %d, there are %d keys", v.Int(), total)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return verifyExpires(conn, workers)
+}
+
+// verifyExpires compares the number of keys with an expiry with the keys themselves.
+func verifyExpires(conn *wire.Conn, workers []*worker) error {
+	expires := 0
+	for _, w := range workers {
+		for k := range w.model {
+			v, err := conn.Must("PTTL", k)
+			if err != nil {
+				return err
+			}
+			if v.Int() > 0 {
+				expires++
+			}
+		}
+	}
+	v, err := conn.Must("INFO", "keyspace")
+	if err != nil {
+		return err
+	}
+	if want := fmt.Sprintf(",expires=%d,", expires); expires > 0 && !strings.Contains(v.Text, want) {
+		return fmt.Errorf("%d keys have an expiry, but INFO says %q", expires, v.Text)
+	}
+	return nil
 }

@@ -29,6 +29,8 @@ type worker struct {
 	model   map[string]string // after the acknowledged operations
 	pending []operation       // sent, not acknowledged
 	acked   int
+	ids     int  // of streams
+	redis70 bool // which has no expiry of fields
 }
 
 const keysPerWorker = 40
@@ -96,6 +98,9 @@ func receive(c *wire.Conn, n int) (last string, ok bool) {
 
 // operation draws a change of one or several keys.
 func (w *worker) operation() operation {
+	if w.rng.IntN(2) == 0 {
+		return w.collection()
+	}
 	k := w.key()
 	switch w.rng.IntN(10) {
 	case 0:
@@ -234,7 +239,7 @@ func (w *worker) read(c *wire.Conn) (map[string]string, error) {
 			stored[keys[i]] = e.Text
 		}
 	}
-	return stored, nil
+	return stored, w.readCollections(c, stored)
 }
 
 // describe lists the keys whose stored value is neither the acknowledged nor the last one sent.
