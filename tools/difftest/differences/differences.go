@@ -208,6 +208,13 @@ var All = []Difference{
 		Why:      "A change of role waits until no command uses the store, `EXEC` included.",
 	},
 	{
+		Name:     "waiting for keys",
+		Commands: "blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin xread xreadgroup",
+		What: "In a cluster, who waits for a key on a primary that becomes a replica gets `-MOVED` and stays connected; standalone it gets `-UNBLOCKED …` and is closed, as in Redis, which does so in a cluster, too. " +
+			"Who is looked at and finds nothing keeps its place; Redis 7.2 puts it behind those who came later. Of several keys that a transaction makes ready the first that the command names is taken, as in Redis 7.2; in Redis 7.0 the one that was written first.",
+		Why: "A redirect says where to wait now.",
+	},
+	{
 		Name:     "DEBUG",
 		Commands: "debug",
 		What:     "`DEBUG` has `SLEEP` (stops its own connection only), `SET-ACTIVE-EXPIRE`, `DIGEST-VALUE`, `ERROR`, `PROTOCOL` and `HELP`; everything else is an unknown subcommand.",
