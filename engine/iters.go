@@ -78,6 +78,9 @@ type subWalk struct {
 
 // openWalk begins a walk over the sub-keys of an id from lower to upper (exclusive).
 func (t *Txn) openWalk(slot uint16, id uint64, lower, upper []byte) (w subWalk, err error) {
+	if t.detached {
+		return w, errDetached
+	}
 	if t.set.flush == 0 {
 		if t.walks.busy {
 			w.it, err = t.s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})

@@ -26,6 +26,9 @@ func (t *Txn) NewID(slot uint16) (uint64, error) {
 
 // GetSub, PutSub and DeleteSub work on the sub-keys of an id (chunks, elements); DeleteSub of an absent one is no error.
 func (t *Txn) GetSub(slot uint16, id uint64, sub []byte) ([]byte, bool, error) {
+	if t.detached {
+		return nil, false, errDetached
+	}
 	t.keyBuf = keys.AppendSub(t.keyBuf[:0], slot, id, sub)
 	hash := hashKey(t.keyBuf)
 	if i := t.set.find(hash, t.keyBuf); i >= 0 {
@@ -155,6 +158,10 @@ func (t *Txn) WalkSub(slot uint16, id uint64, r SubRange, reverse bool, fn func(
 		}
 		if !fn(it.key()[skip:], v) {
 			break
+		}
+		if t.aborted {
+			_ = it.close()
+			return ErrAborted
 		}
 	}
 	return it.close()

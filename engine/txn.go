@@ -27,6 +27,8 @@ type Txn struct {
 	points, walks keptIter
 	own           ownWrites
 
+	detached, aborted bool // see Detach
+
 	keyBuf []byte
 	// memo is the last meta record that was looked up, so that a command that reads
 	// and then writes a key looks it up once.
@@ -122,6 +124,9 @@ func (t *Txn) remember(hash uint64, rec []byte) {
 
 // lookup returns the stored record of a meta key, nil if it is absent.
 func (t *Txn) lookup(slot uint16, hash uint64, key []byte) ([]byte, error) {
+	if t.detached {
+		return nil, errDetached
+	}
 	if i := t.set.find(hash, key); i >= 0 {
 		if o := &t.set.ops[i]; o.kind == opSet && i >= t.set.flush {
 			return o.val, nil

@@ -2,6 +2,7 @@ package server
 
 import (
 	"slices"
+	"time"
 
 	"github.com/cairndb/cairn/engine/keys"
 	"github.com/cairndb/cairn/server/command"
@@ -15,6 +16,8 @@ type home interface {
 	resume(c *conn)
 	// served gives the connection back after its request was run by x and the group is committed.
 	served(x *executor, c *conn, v verdict)
+	// push sends what of the connection's replies its socket takes within a time, for the worker that has the connection.
+	push(c *conn, wait time.Duration) (sent int, err error)
 }
 
 // Resume is command.Waker's.

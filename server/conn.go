@@ -218,6 +218,7 @@ func (s *Server) open(c *conn, local, remote net.Addr) (refusal string) {
 		s.node.Stats.RejectedConnections.Add(1)
 		return resp.ErrProtectedMode
 	}
+	s.limitReplies(c)
 	s.node.Connect(&c.Session)
 	c.setLimits(s.node)
 	return ""

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
@@ -248,9 +249,18 @@ func (x *executor) underLocks(c *conn, cmd *command.Command, args [][]byte, n *n
 			return x.reject(c, cmd, text)
 		}
 	}
+	p, v := x.takesPieces(c, n)
+	if v != proceed {
+		return v
+	}
 	x.touch(c, n)
 	x.look(c)
-	took := x.call(c, cmd, args, x.txn)
+	var took time.Duration
+	if p == nil {
+		took = x.call(c, cmd, args, x.txn)
+	} else if took, v = x.callInPieces(p, cmd, args); v != proceed {
+		return v
+	}
 	switch c.Found() {
 	case command.Nothing:
 		x.part(c)

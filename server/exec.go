@@ -65,6 +65,7 @@ type executor struct {
 	store    *engine.Store // the node's, as of enter
 	txn      *engine.Txn
 	blocking bool
+	pool     *workers // that it belongs to, or nil
 
 	ctx    command.Ctx
 	ahead  [][]byte // scratch of lookAhead
@@ -226,7 +227,12 @@ func (x *executor) guarded(c *conn, args [][]byte) (v verdict) {
 
 // call runs the handler under the locks that the transaction holds, and returns how long it took.
 func (x *executor) call(c *conn, cmd *command.Command, args [][]byte, txn *engine.Txn) (took time.Duration) {
-	x.ctx = command.Ctx{Session: &c.Session, Node: x.node, Cmd: cmd, Args: args, Txn: txn}
+	return x.callWith(c, cmd, args, txn, nil)
+}
+
+// callWith is call for a reply that may be sent in pieces.
+func (x *executor) callWith(c *conn, cmd *command.Command, args [][]byte, txn *engine.Txn, inPieces func()) (took time.Duration) {
+	x.ctx = command.Ctx{Session: &c.Session, Node: x.node, Cmd: cmd, Args: args, Txn: txn, Pieces: inPieces}
 	return x.node.Call(&x.ctx)
 }
 

@@ -161,7 +161,7 @@ func (d *netDriver) process(c *conn) bool {
 	c.setLimits(d.srv.node)
 	v := d.run(c)
 	for {
-		if v == cut || !d.srv.mayReply(c) {
+		if v == cut || c.killed.Load() || !d.srv.mayReply(c) {
 			return false
 		}
 		c.final()
@@ -222,7 +222,7 @@ func (d *netDriver) send(c *conn) bool {
 		deadline = time.Now().Add(limit.SoftFor)
 	}
 	_ = c.nc.SetWriteDeadline(deadline)
-	n, err := c.nc.Write(c.Out.Buf)
+	n, err := c.nc.Write(c.Out.Buf[c.sent:])
 	d.srv.node.Stats.NetOutput.Add(uint64(n))
 	d.srv.node.Stats.Writes.Add(1)
 	c.sent = n
@@ -232,11 +232,21 @@ func (d *netDriver) send(c *conn) bool {
 		}
 		return false
 	}
-	c.Out.Buf, c.sent = c.Out.Buf[:0], 0
+	c.Out.Buf, c.sent, c.softSince = c.Out.Buf[:0], 0, time.Time{}
 	if cap(c.Out.Buf) > keepOutput {
 		c.Out.Buf = nil
 	}
 	return true
+}
+
+// push is home's.
+func (d *netDriver) push(c *conn, wait time.Duration) (int, error) {
+	_ = c.nc.SetWriteDeadline(time.Now().Add(wait))
+	n, err := c.nc.Write(c.Out.Buf[c.sent:])
+	if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
+		err = nil
+	}
+	return n, err
 }
 
 func (d *netDriver) overLimit(c *conn) {

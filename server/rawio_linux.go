@@ -1,6 +1,7 @@
 package server
 
 import (
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,4 +18,22 @@ func rawRead(fd int, b []byte) (int, unix.Errno) {
 func rawWrite(fd int, b []byte) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
 	return int(n), errno
+}
+
+// push is home's.
+func (l *loop) push(c *conn, wait time.Duration) (int, error) {
+	n, errno := rawWrite(c.fd, c.Out.Buf[c.sent:])
+	switch errno {
+	case 0:
+		return n, nil
+	case unix.EINTR:
+		return 0, nil
+	case unix.EAGAIN:
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}, int(wait/time.Millisecond))
+		if err == unix.EINTR {
+			err = nil
+		}
+		return 0, err
+	}
+	return 0, errno
 }

@@ -62,7 +62,7 @@ func (w *workers) next() (j job, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.idle++
-	for len(w.queue) == 0 && !w.closed {
+	for len(w.queue) == 0 && !w.closed && w.running <= w.max {
 		w.wake.Wait()
 	}
 	w.idle--
@@ -76,9 +76,39 @@ func (w *workers) next() (j job, ok bool) {
 	return j, true
 }
 
+// lend lets another worker run in place of one that waits for its client, until it is back.
+func (w *workers) lend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running--
+	if len(w.queue) > w.idle {
+		w.running++
+		w.wg.Add(1)
+		go w.work()
+	}
+}
+
+func (w *workers) back() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running++
+}
+
+// standIn tells the pool, if there is one, that the executor's worker waits for its client, or does no longer.
+func (x *executor) standIn(waits bool) {
+	switch {
+	case x.pool == nil:
+	case waits:
+		x.pool.lend()
+	default:
+		x.pool.back()
+	}
+}
+
 func (w *workers) work() {
 	defer w.wg.Done()
 	x := w.srv.newExecutor(true)
+	x.pool = w
 	for {
 		j, ok := w.next()
 		if !ok {

@@ -42,7 +42,20 @@ type sizedOp struct {
 	command func(key string, i, n int) []string
 }
 
-func element(i int) string { return fmt.Sprintf("%010d", i) + strings.Repeat("x", elementBytes) }
+// noise is text that does not compress, but for what letters waste.
+var noise = func() string {
+	rng := rand.New(rand.NewPCG(1, 1))
+	b := make([]byte, 1<<20)
+	for i := range b {
+		b[i] = byte('!' + rng.IntN(64))
+	}
+	return string(b)
+}()
+
+func element(i int) string {
+	at := i * 7919 % (len(noise) - elementBytes)
+	return fmt.Sprintf("%010d", i) + noise[at:at+elementBytes]
+}
 
 func words(format string, args ...any) []string {
 	return strings.Fields(fmt.Sprintf(format, args...))
@@ -222,10 +235,15 @@ func (t *sized) remove(ctx context.Context, o options, n *testnode.Node, c *wire
 	if err != nil {
 		return err
 	}
+	stats, err := n.Info("commandstats")
+	if err != nil {
+		return err
+	}
 	verdict := "ok"
 	if took > deleteBar {
 		verdict = "above"
 	}
+	fmt.Printf("| DEL, in the server: %s |\n", stats["cmdstat_del"])
 	fmt.Printf("| DEL | %v (≤ %v): %s; longest wait of another client around it %v, p99 %v |\n", took.Round(time.Microsecond), deleteBar, verdict,
 		percentile(waits, 100), percentile(waits, 99))
 	return awaitRoom(ctx, n, stored, o.records)

@@ -3,6 +3,8 @@
 package command
 
 import (
+	"time"
+
 	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/keys"
 	"github.com/cairndb/cairn/engine/types"
@@ -47,6 +49,8 @@ const (
 	Quiet
 	// Keeps reads, but is run as a write where writes are taken, so that it can store what it has found out (PFCOUNT).
 	Keeps
+	// Streams writes its reply in order, by one walk over a large value: see Ctx.inPieces.
+	Streams
 	// OwnLocks is given an idle transaction, takes its locks and commits by itself (MIGRATE). It is Slow.
 	OwnLocks
 )
@@ -149,6 +153,18 @@ type Ctx struct {
 	Txn  *engine.Txn
 
 	nested bool // inside EXEC, where nothing waits
+	// Pieces, if it is set, has what is written from now on sent in pieces.
+	Pieces func()
+	// Away is how long the command has waited for its client to take a part of the reply, not 0 if a part has been sent.
+	Away time.Duration
+}
+
+// inPieces lets the rest of the reply be sent while it is written. Its header stands; what follows comes, in order, from the transaction's next walk, and
+// nothing else is read any more.
+func (c *Ctx) inPieces() {
+	if c.Pieces != nil {
+		c.Pieces()
+	}
 }
 
 // InExec says whether an Unlocked command runs inside EXEC.

@@ -146,6 +146,7 @@ func (c *Ctx) eachField(names, values bool) {
 	} else {
 		c.Out.Array(int(n))
 	}
+	c.inPieces()
 	err = h.Each(func(field, value []byte) bool {
 		if names {
 			c.Out.Bulk(field)

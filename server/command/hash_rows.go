@@ -39,7 +39,7 @@ var hashCommands = []*Command{
 		},
 	},
 	{
-		Name: "hgetall", Arity: 2, Flags: ReadOnly, Run: hgetall,
+		Name: "hgetall", Arity: 2, Flags: ReadOnly | Streams, Run: hgetall,
 		Group: "hash", Since: "2.0.0", Complexity: "O(N) where N is the size of the hash",
 		Categories: []string{"hash"},
 		Summary:    "Returns all fields and values of a hash.",
@@ -97,7 +97,7 @@ var hashCommands = []*Command{
 		},
 	},
 	{
-		Name: "hkeys", Arity: 2, Flags: ReadOnly, Run: hkeys,
+		Name: "hkeys", Arity: 2, Flags: ReadOnly | Streams, Run: hkeys,
 		Group: "hash", Since: "2.0.0", Complexity: "O(N) where N is the size of the hash",
 		Categories: []string{"hash"},
 		Summary:    "Returns all fields of a hash.",
@@ -232,7 +232,7 @@ var hashCommands = []*Command{
 	},
 	fieldTimeRow("httl", "Returns how many seconds fields of a hash have left.", httl, "nondeterministic_output"),
 	{
-		Name: "hvals", Arity: 2, Flags: ReadOnly, Run: hvals,
+		Name: "hvals", Arity: 2, Flags: ReadOnly | Streams, Run: hvals,
 		Group: "hash", Since: "2.0.0", Complexity: "O(N) where N is the size of the hash",
 		Categories: []string{"hash"},
 		Summary:    "Returns all values of a hash.",

@@ -189,6 +189,7 @@ func lrange(c *Ctx) {
 	}
 	begin := len(c.Out.Buf)
 	c.Out.Array(int(to - from))
+	c.inPieces()
 	err := l.Each(from, to-from, false, func(e []byte) bool {
 		c.Out.Bulk(e)
 		return true

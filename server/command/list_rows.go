@@ -77,7 +77,7 @@ var listCommands = []*Command{
 	pushRow("lpush", lpush, "1.0.0", "2.4.0", "Pushes elements to the left end of a list, creating it if it is missing."),
 	pushRow("lpushx", lpushx, "2.2.0", "4.0.0", "Pushes elements to the left end of a list that exists."),
 	{
-		Name: "lrange", Arity: 4, Flags: ReadOnly, Run: lrange, Long: lrangeLong,
+		Name: "lrange", Arity: 4, Flags: ReadOnly | Streams, Run: lrange, Long: lrangeLong,
 		Group: "list", Since: "1.0.0", Complexity: "O(N) where N is the number of elements returned",
 		Categories: []string{"list"},
 		Summary:    "Returns the elements of a list from one index to another.",

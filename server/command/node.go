@@ -183,11 +183,11 @@ func (n *Node) run(c *Ctx) (took time.Duration) {
 	} else {
 		c.Cmd.Run(c)
 	}
-	took = time.Since(n.Started) - start
+	took = time.Since(n.Started) - start - c.Away
 	if c.found != Something { // it is counted when it is answered
 		return took
 	}
-	failed := reply < len(c.Out.Buf) && c.Out.Buf[reply] == '-'
+	failed := c.Away == 0 && reply < len(c.Out.Buf) && c.Out.Buf[reply] == '-'
 	if failed {
 		if c.Txn != nil {
 			c.Txn.Rollback(mark)

@@ -111,6 +111,7 @@ func smembers(c *Ctx) {
 	}
 	begin := len(c.Out.Buf)
 	c.Out.Set(int(s.Len()))
+	c.inPieces()
 	err := s.Each(func(member []byte) bool {
 		c.Out.Bulk(member)
 		return true

@@ -91,7 +91,7 @@ var setCommands = []*Command{
 		},
 	},
 	{
-		Name: "smembers", Arity: 2, Flags: ReadOnly, Run: smembers,
+		Name: "smembers", Arity: 2, Flags: ReadOnly | Streams, Run: smembers,
 		Group: "set", Since: "1.0.0", Complexity: "O(N) where N is the number of members",
 		Categories: []string{"set"},
 		Summary:    "Returns all members of a set.",

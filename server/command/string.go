@@ -2,7 +2,6 @@ package command
 
 import (
 	"math"
-	"strconv"
 
 	"github.com/cairndb/cairn/engine/types"
 	"github.com/cairndb/cairn/server/resp"
@@ -33,10 +32,13 @@ func (c *Ctx) stringRange(s *types.String, from, to int64) {
 		return
 	}
 	begin := len(c.Out.Buf)
-	buf := append(c.Out.Buf, '$')
-	buf = append(strconv.AppendInt(buf, to-from, 10), "\r\n"...)
-	buf, err := s.Append(buf, from, to)
-	c.Out.Buf = append(buf, "\r\n"...)
+	c.Out.BulkHeader(to - from)
+	c.inPieces()
+	err := s.Each(from, to, func(_ int64, p []byte) bool {
+		c.Out.Raw(p)
+		return true
+	})
+	c.Out.Buf = append(c.Out.Buf, "\r\n"...)
 	if err != nil {
 		c.Out.Buf = c.Out.Buf[:begin]
 		c.Fail(err)

@@ -34,7 +34,7 @@ var stringCommands = []*Command{
 		},
 	},
 	{
-		Name: "get", Arity: 2, Flags: ReadOnly | Fast, Run: get,
+		Name: "get", Arity: 2, Flags: ReadOnly | Streams | Fast, Run: get,
 		Group: "string", Since: "1.0.0", Complexity: "O(1)",
 		Categories: []string{"string"},
 		Summary:    "Returns the string at a key.",
@@ -65,7 +65,7 @@ var stringCommands = []*Command{
 		},
 	},
 	{
-		Name: "getrange", Arity: 4, Flags: ReadOnly, Run: getrange,
+		Name: "getrange", Arity: 4, Flags: ReadOnly | Streams, Run: getrange,
 		Group: "string", Since: "2.4.0", Complexity: "O(N) where N is the length of the part",
 		Categories: []string{"string"},
 		Summary:    "Returns a part of the string at a key.",
@@ -241,7 +241,7 @@ var stringCommands = []*Command{
 		},
 	},
 	{
-		Name: "substr", Arity: 4, Flags: ReadOnly, Run: getrange,
+		Name: "substr", Arity: 4, Flags: ReadOnly | Streams, Run: getrange,
 		Group: "string", Since: "1.0.0", Complexity: "O(N) where N is the length of the part",
 		Categories:      []string{"string"},
 		Summary:         "Returns a part of the string at a key.",

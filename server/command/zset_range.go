@@ -3,6 +3,7 @@ package command
 import (
 	"slices"
 
+	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/engine/types"
 )
 
@@ -200,23 +201,49 @@ func (r *zrange) walk(z *types.ZSet, s types.Span, fn func(types.Scored) bool) e
 	return z.Walk(s, r.reverse, r.offset, r.limit, fn)
 }
 
+// countFirst is from how many elements on they are counted before they are written.
+const countFirst = 1000
+
 func (c *Ctx) zrangeReply(z *types.ZSet, s types.Span, r *zrange) {
 	begin, n := len(c.Out.Buf), 0
 	nested := c.Out.Proto3
-	err := r.walk(z, s, func(e types.Scored) bool {
-		c.scored(e, r.withScores, nested)
-		n++
-		return true
-	})
-	if err != nil {
-		c.Out.Buf = c.Out.Buf[:begin]
-		c.Fail(err)
-		return
-	}
+	each := 1
 	if r.withScores && !nested {
-		n *= 2
+		each = 2
 	}
-	c.insertArray(begin, n)
+	want, err := r.count(z, s)
+	if err == nil {
+		if want >= 0 {
+			c.Out.Array(int(want) * each)
+			c.inPieces()
+		}
+		err = r.walk(z, s, func(e types.Scored) bool {
+			c.scored(e, r.withScores, nested)
+			n++
+			return true
+		})
+	}
+	switch {
+	case err != nil:
+		c.failAt(begin, err)
+	case want < 0:
+		c.insertArray(begin, n*each)
+	case want != int64(n):
+		c.failAt(begin, engine.ErrCorrupt)
+	}
+}
+
+// count is how many elements the range has, or -1 where that is not worth finding out beforehand.
+func (r *zrange) count(z *types.ZSet, s types.Span) (int64, error) {
+	if z.Len() < countFirst || r.limit >= 0 && r.limit < countFirst || r.offset < 0 {
+		return -1, nil
+	}
+	n, err := z.Count(s)
+	n = max(n-r.offset, 0)
+	if r.limit >= 0 {
+		n = min(n, r.limit)
+	}
+	return n, err
 }
 
 func (c *Ctx) zrangeStore(z *types.ZSet, s types.Span, r *zrange) {

@@ -186,7 +186,7 @@ var zsetCommands = []*Command{
 		Tips: []string{"nondeterministic_output"},
 	},
 	{
-		Name: "zrange", Arity: -4, Flags: ReadOnly, Run: zrangeCommand,
+		Name: "zrange", Arity: -4, Flags: ReadOnly | Streams, Run: zrangeCommand,
 		Group: "sorted-set", Since: "1.2.0", Complexity: "O(log N + M) where M is the number of elements that are returned",
 		Categories: []string{"sortedset"},
 		Summary:    "Returns the members of a sorted set in a range of ranks, scores or names.",
@@ -203,7 +203,7 @@ var zsetCommands = []*Command{
 		History: [][2]string{{"6.2.0", "Added the `REV`, `BYSCORE`, `BYLEX` and `LIMIT` options."}},
 	},
 	{
-		Name: "zrangebylex", Arity: -4, Flags: ReadOnly, Run: zrangebylex,
+		Name: "zrangebylex", Arity: -4, Flags: ReadOnly | Streams, Run: zrangebylex,
 		Group: "sorted-set", Since: "2.8.9", Complexity: "O(log N + M) where M is the number of elements that are returned",
 		Categories:      []string{"sortedset"},
 		Summary:         "Returns the members of a sorted set in a range by name.",
@@ -217,7 +217,7 @@ var zsetCommands = []*Command{
 		},
 	},
 	{
-		Name: "zrangebyscore", Arity: -4, Flags: ReadOnly, Run: zrangebyscore,
+		Name: "zrangebyscore", Arity: -4, Flags: ReadOnly | Streams, Run: zrangebyscore,
 		Group: "sorted-set", Since: "1.0.5", Complexity: "O(log N + M) where M is the number of elements that are returned",
 		Categories:      []string{"sortedset"},
 		Summary:         "Returns the members of a sorted set in a range of scores.",
@@ -310,7 +310,7 @@ var zsetCommands = []*Command{
 		},
 	},
 	{
-		Name: "zrevrange", Arity: -4, Flags: ReadOnly, Run: zrevrange,
+		Name: "zrevrange", Arity: -4, Flags: ReadOnly | Streams, Run: zrevrange,
 		Group: "sorted-set", Since: "1.2.0", Complexity: "O(log N + M) where M is the number of elements that are returned",
 		Categories:      []string{"sortedset"},
 		Summary:         "Returns the members of a sorted set in a range of ranks, the greatest first.",
@@ -324,7 +324,7 @@ var zsetCommands = []*Command{
 		},
 	},
 	{
-		Name: "zrevrangebylex", Arity: -4, Flags: ReadOnly, Run: zrevrangebylex,
+		Name: "zrevrangebylex", Arity: -4, Flags: ReadOnly | Streams, Run: zrevrangebylex,
 		Group: "sorted-set", Since: "2.8.9", Complexity: "O(log N + M) where M is the number of elements that are returned",
 		Categories:      []string{"sortedset"},
 		Summary:         "Returns the members of a sorted set in a range by name, the greatest first.",
@@ -338,7 +338,7 @@ var zsetCommands = []*Command{
 		},
 	},
 	{
-		Name: "zrevrangebyscore", Arity: -4, Flags: ReadOnly, Run: zrevrangebyscore,
+		Name: "zrevrangebyscore", Arity: -4, Flags: ReadOnly | Streams, Run: zrevrangebyscore,
 		Group: "sorted-set", Since: "2.2.0", Complexity: "O(log N + M) where M is the number of elements that are returned",
 		Categories:      []string{"sortedset"},
 		Summary:         "Returns the members of a sorted set in a range of scores, the greatest first.",

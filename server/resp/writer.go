@@ -13,6 +13,16 @@ type Writer struct {
 	Buf []byte
 	// Proto3 selects RESP3.
 	Proto3 bool
+	// Spill, if it is set, is called when what replies carry has made Buf longer than SpillAt. It may take bytes out of Buf, but for what stood there before
+	// the reply.
+	Spill   func()
+	SpillAt int
+}
+
+func (w *Writer) spill() {
+	if w.Spill != nil && len(w.Buf) > w.SpillAt {
+		w.Spill()
+	}
 }
 
 // OK writes the simple string OK.
@@ -30,7 +40,11 @@ func (w *Writer) Int(n int64) { w.Buf = w.header(':', n) }
 // Bulk writes a bulk string.
 func (w *Writer) Bulk(b []byte) {
 	w.Buf = append(append(w.header('$', int64(len(b))), b...), '\r', '\n')
+	w.spill()
 }
+
+// BulkHeader begins a bulk string of n bytes, which are to follow by Raw, and the end of the line.
+func (w *Writer) BulkHeader(n int64) { w.Buf = w.header('$', n) }
 
 // BulkString writes a bulk string.
 func (w *Writer) BulkString(s string) {
@@ -106,7 +120,10 @@ func (w *Writer) Verbatim(format, text string) {
 }
 
 // Raw appends bytes that are a complete reply already.
-func (w *Writer) Raw(reply []byte) { w.Buf = append(w.Buf, reply...) }
+func (w *Writer) Raw(reply []byte) {
+	w.Buf = append(w.Buf, reply...)
+	w.spill()
+}
 
 // header appends "<prefix><n>\r\n" with a short cut for one digit, by far the most frequent.
 func (w *Writer) header(prefix byte, n int64) []byte {

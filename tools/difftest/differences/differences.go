@@ -46,6 +46,11 @@ var All = []Difference{
 		Why:      "Redis builds it in memory, however long, until the process is killed.",
 	},
 	{
+		Name: "large replies",
+		What: "A large reply is sent while it is written: `client-output-buffer-limit` bounds what waits of it, 256 KiB at most, not its length. A client that takes less than that in a minute, or in the seconds of its soft limit, is closed; so is one with more than 1 GiB of replies that could not be sent yet.",
+		Why:  "Redis has the whole reply in memory.",
+	},
+	{
 		Name: "small sets",
 		What: "A small set is a `listpack` also when its members are no integers, with the directives `set-max-listpack-entries` and `set-max-listpack-value`, as in Redis 7.2; in Redis 7.0 it is a `hashtable`.",
 		Why:  "Cairn follows Redis 7.2.",
