@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"strings"
 	"sync/atomic"
@@ -411,13 +412,18 @@ func TestDamagedSummary(t *testing.T) {
 // comes into use.
 func TestUnfinishedBlob(t *testing.T) {
 	t.Parallel()
-	for name, hits := range map[string]func(errorfs.Op) bool{
-		"write": writesTo(blobSuffix),
-		"sync":  syncsOf(blobSuffix),
-	} {
+	for name, last := range map[string]int64{"writes": math.MaxInt64, "last writes but two": 3, "last writes but one": 2, "last write": 1, "sync": 0} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := &faults{err: syscall.ENOSPC, hits: hits}
+			var writes, spared atomic.Int64 // to blob files: those of one flush, and how many of the next one's succeed
+			spared.Store(math.MaxInt64)
+			f := &faults{err: syscall.ENOSPC, hits: func(op errorfs.Op) bool {
+				if writesTo(blobSuffix)(op) {
+					return writes.Add(1) > spared.Load()
+				}
+				return last == 0 && spared.Load() < math.MaxInt64 && syncsOf(blobSuffix)(op)
+			}}
+			f.on.Store(true)
 			mem := vfs.NewMem()
 			bt := &blobTest{T: t, mem: mem, clock: newFakeClock(), values: map[string]string{}}
 			bt.o = testOptions(errorfs.Wrap(mem, f))
@@ -431,7 +437,11 @@ func TestUnfinishedBlob(t *testing.T) {
 				}
 			}
 			set("old")
-			f.on.Store(true)
+			if err := s.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			set("new")
+			spared.Store(max(writes.Swap(0)-last, 0))
 			ctx, cancel := context.WithTimeout(t.Context(), 5*errorPause)
 			defer cancel()
 			if err := s.Flush(ctx); err == nil {

@@ -7,10 +7,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Pebble (2.1.7) ends the process when the last bytes of a new blob file can't be written or synced: it gives the file up, and then once more. So it is
-// not told there. An error is kept for the file's next write, which is given up in good order. If there is none, the table that was being written
-// together with the file can't be finished instead; and where a blob file is rewritten, without a table, the folder can't be synced until
-// that has been given up (Store.rewriteEnds).
+// Pebble (2.1.7) ends the process when the last bytes of a new blob file can't be written or synced: it gives the file up, and then once more. It can't be
+// known here which bytes are the last ones. So it is never told: the table that was being written together with the file can't be finished
+// instead; and where a blob file is rewritten, without a table, the folder can't be synced until that has been given up (Store.rewriteEnds).
 
 const tableSuffix = ".sst"
 
@@ -36,10 +35,9 @@ type blobOutput struct {
 }
 
 func (f *blobOutput) Write(p []byte) (int, error) {
-	if f.err != nil {
-		return 0, f.err
+	if f.err == nil {
+		_, f.err = f.guardedFile.Write(p)
 	}
-	_, f.err = f.guardedFile.Write(p)
 	return len(p), nil
 }
 
