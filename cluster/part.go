@@ -51,8 +51,9 @@ type standing struct {
 	// fenced: it serves inside a lease only, which it holds if leased. lease is how long one is.
 	fenced, leased bool
 	lease          time.Duration
-	// linked: the primary that it follows has taken it on; whole: it has had all that this had since.
-	linked, whole bool
+	// following: it follows somebody, which an offer ends at any time (failover.go). linked: the primary has taken it on; whole: it has had all that this
+	// had since.
+	following, linked, whole bool
 	// relead: a hand-over has failed after the term was ended.
 	relead bool
 	// lost: its data are gone, and if its shard has other members it gets no lease (lost.go).
@@ -126,7 +127,7 @@ func (r *roleState) lead(s standing) roleStep {
 }
 
 func (r *roleState) follow(s standing) roleStep {
-	if r.told && !r.leads && !r.part.halted && r.part.host == s.want.host && r.part.port == s.want.port {
+	if s.following && r.told && !r.leads && !r.part.halted && r.part.host == s.want.host && r.part.port == s.want.port {
 		r.part = s.want
 		return roleStep{continues: s.linked, certain: s.linked && s.whole}
 	}

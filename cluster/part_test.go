@@ -15,6 +15,7 @@ import (
 //	primary epoch=2 | replica of=b at=7001 epoch=2 | promised epoch=2    the part that the node should have; a replica whose primary has no address knows none
 //	lease held | lease gone | founder    whether it holds its lease, or needs none yet
 //	link up | link whole | link down     to the primary that it follows
+//	offered                              it has taken nothing more from anybody since it offered to be the primary
 //	relead                               a hand-over has failed
 //	lost                                 its data are gone
 //	step [at=100] [fails]
@@ -33,6 +34,8 @@ func TestRole(t *testing.T) {
 				s.fenced, s.leased = true, d.CmdArgs[0].Key == "held"
 			case "link":
 				s.linked, s.whole = d.CmdArgs[0].Key != "down", d.CmdArgs[0].Key == "whole"
+			case "offered":
+				s.following, s.linked, s.whole = false, false, false
 			case "lost":
 				s.lost = true
 			case "relead":
@@ -47,6 +50,7 @@ func TestRole(t *testing.T) {
 				step := r.step(s)
 				if !fails {
 					r.took(step.act, s.want)
+					s.following = step.act == beginToFollow || step.act == stay && s.following
 				}
 				s.relead = false
 				return step.tell(s.want)

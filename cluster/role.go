@@ -147,7 +147,8 @@ func (c *Cluster) standing(rep Replicator) standing {
 	case s.want.halted:
 	case s.want.primary != "":
 		st := rep.Status()
-		s.linked = st.Link != nil && st.Link.Up
+		s.following = st.Link != nil
+		s.linked = s.following && st.Link.Up
 		s.whole = s.linked && st.Link.Staleness >= 0
 	case !s.fenced:
 		if g := c.group.Load(); g != nil && c.grants() != nil && (g.Serving() || !c.founding(g)) {
