@@ -164,11 +164,24 @@ func (o Options) MemoryBudget() int64 {
 	if err := o.ensureDefaults(); err != nil {
 		return 0
 	}
-	// Memtables are reserved in the block cache: what exceeds it comes on top.
-	mem := max(o.CacheBytes, int64(o.MemTables+2)*o.MemTableBytes)
+	mem := o.blocksBudget()
 	records := max(o.RecordCacheBytes, minRecordTable)
 	mem += records + records/derivedShare
 	mem += 64 << 20 // batches on their way from the record table
 	const fixed, perCompaction = 16 << 20, 8 << 20
 	return mem + fixed + int64(o.Compactions)*perCompaction
+}
+
+// blocksBudget is what the block cache and the memtables may take. Memtables are reserved in the cache: what exceeds it comes on top.
+func (o *Options) blocksBudget() int64 {
+	return max(o.CacheBytes, int64(o.MemTables+2)*o.MemTableBytes)
+}
+
+// OutsideHeap is the part of MemoryBudget that is not in Go's heap, which debug.SetMemoryLimit must leave room for: with cgo Pebble takes blocks
+// and memtables from C's allocator.
+func (o Options) OutsideHeap() int64 {
+	if err := o.ensureDefaults(); err != nil || !pebbleUsesC {
+		return 0
+	}
+	return o.blocksBudget()
 }

@@ -22,14 +22,14 @@ func TestParseCSV(t *testing.T) {
 func TestTable(t *testing.T) {
 	t.Parallel()
 	w := workload{"set", 1}
-	redis := &side{results: map[workload][]measurement{w: {{100, 1, 2, 10}, {300, 1, 2, 10}, {200, 1, 2, 10}}}}
-	cairn := &side{results: map[workload][]measurement{w: {{150, 1, 2, 12}, {170, 1, 2, 12}}}}
+	redis := results{w: {{100, 1, 2, 10}, {300, 1, 2, 10}, {200, 1, 2, 10}}}
+	cairn := results{w: {{150, 1, 2, 12}, {170, 1, 2, 12}}}
 	got := table(options{rounds: 3}, []workload{w}, redis, cairn)
 	want := "| SET | 1 | 200 | 160 | 0.80 (≥ 0.80) | 1.00 / 1.00 | 2.00 / 2.00 | 1.00 (≤ 1.5) | 10.0 / 12.0 | 1.20 (≤ 1.5) | ok |"
 	if !strings.Contains(got, want) {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
-	cairn.results[w] = []measurement{{159, 1, 2, 12}}
+	cairn[w] = []measurement{{159, 1, 2, 12}}
 	if got := table(options{rounds: 3}, []workload{w}, redis, cairn); !strings.Contains(got, "| below |") {
 		t.Errorf("a rate below its bar gave %s", got)
 	}

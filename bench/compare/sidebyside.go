@@ -32,8 +32,10 @@ type workload struct {
 type side struct {
 	name    string
 	node    *testnode.Node
-	results map[workload][]measurement
+	results results
 }
+
+type results map[workload][]measurement
 
 // compare measures the commands on strings.
 func compare(ctx context.Context, o options, binary string) error {
@@ -41,19 +43,35 @@ func compare(ctx context.Context, o options, binary string) error {
 	if o.always {
 		o.tests = "set"
 	}
-	return sideBySide(ctx, o, binary, preload)
+	return sideBySide(ctx, o, binary, []string{o.tests}, preload)
 }
 
-// sideBySide runs the workloads on both servers in turn, and prints the medians.
-func sideBySide(ctx context.Context, o options, binary string, preload func(context.Context, *testnode.Node, options) error) error {
-	sides, err := startSides(o, binary)
+// sideBySide runs the tests on both servers in turn, each group of them on servers of its own, and prints the medians.
+func sideBySide(ctx context.Context, o options, binary string, groups []string, preload func(context.Context, *testnode.Node, options) error) error {
+	var all []workload
+	redis, cairn := make(results), make(results)
+	for i, tests := range groups {
+		o := o
+		o.dir, o.tests = filepath.Join(o.dir, strconv.Itoa(i)), tests
+		loads, err := workloads(o)
+		if err == nil {
+			err = measure(ctx, o, binary, loads, preload, redis, cairn)
+		}
+		if err != nil {
+			return err
+		}
+		all = append(all, loads...)
+	}
+	fmt.Print(table(o, all, redis, cairn))
+	return nil
+}
+
+// measure runs the workloads on fresh servers and notes what they gave.
+func measure(ctx context.Context, o options, binary string, loads []workload, preload func(context.Context, *testnode.Node, options) error, redis, cairn results) error {
+	sides, err := startSides(o, binary, redis, cairn)
 	for _, s := range sides {
 		defer s.node.Kill()
 	}
-	if err != nil {
-		return err
-	}
-	loads, err := workloads(o)
 	if err != nil {
 		return err
 	}
@@ -79,20 +97,19 @@ func sideBySide(ctx context.Context, o options, binary string, preload func(cont
 			}
 		}
 	}
-	fmt.Print(table(o, loads, sides[0], sides[1]))
 	return nil
 }
 
-func startSides(o options, binary string) ([]*side, error) {
+func startSides(o options, binary string, redis, cairn results) ([]*side, error) {
 	fsync := "everysec"
 	if o.always {
 		fsync = "always"
 	}
-	redis, err := exec.LookPath("redis-server")
+	program, err := exec.LookPath("redis-server")
 	if err != nil {
 		return nil, err
 	}
-	r, err := testnode.New(testnode.RedisOptions(redis, filepath.Join(o.dir, "redis"), "--appendfsync", fsync))
+	r, err := testnode.New(testnode.RedisOptions(program, filepath.Join(o.dir, "redis"), "--appendfsync", fsync))
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +118,7 @@ func startSides(o options, binary string) ([]*side, error) {
 		return nil, err
 	}
 	var sides []*side
-	for _, s := range []*side{{name: "redis", node: r}, {name: "cairn", node: c}} {
-		s.results = make(map[workload][]measurement)
+	for _, s := range []*side{{"redis", r, redis}, {"cairn", c, cairn}} {
 		if err := s.node.Start(); err != nil {
 			return sides, err
 		}
@@ -219,7 +235,7 @@ func barOf(o options, w workload) (bar, bool) {
 }
 
 // table renders the medians of both sides and Cairn's ratios to Redis.
-func table(o options, loads []workload, redis, cairn *side) string {
+func table(o options, loads []workload, redis, cairn results) string {
 	var b strings.Builder
 	policy := "everysec"
 	if o.always {
@@ -229,7 +245,7 @@ func table(o options, loads []workload, redis, cairn *side) string {
 		o.clients, o.valueSize, o.keys, policy, o.rounds, time.Now().Format("2006-01-02"))
 	b.WriteString("| | pipeline | Redis/s | Cairn/s | ratio | p50 ms | p99 ms | ratio | CPU µs/op | ratio | |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, w := range loads {
-		r, c := median(redis.results[w]), median(cairn.results[w])
+		r, c := median(redis[w]), median(cairn[w])
 		limit, known := barOf(o, w)
 		verdict, rateBar, cpuBar, p99Bar := "", "", "", ""
 		if known {

@@ -88,12 +88,13 @@ const (
 	gcPercent = 200
 )
 
-// limitMemory sets the garbage collector's pace: memtables and caches are Go memory, so without a limit the heap
+// limitMemory sets the garbage collector's pace: most of the caches is in the heap, so without a limit that
 // could reach a multiple of them. GOGC and GOMEMLIMIT in the environment have precedence.
 func limitMemory(conf *config.Config, log *slog.Logger) {
 	limit := conf.MemoryLimit()
 	if limit == 0 {
-		limit = storeOptions(conf, log, stopping{}).MemoryBudget() + heapSlack
+		store := storeOptions(conf, log, stopping{})
+		limit = store.MemoryBudget() - store.OutsideHeap() + heapSlack
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(limit)

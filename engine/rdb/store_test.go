@@ -117,6 +117,7 @@ func TestValuesOfRedis(t *testing.T) {
 		{"hashtable", "EVAL for|i=1,3000|do|redis.call('sadd','k',i)|end 0"},
 		{"listpack", "ZADD k 1 a -0.1 b inf c -inf d 1e300 e 17 1"},
 		{"skiplist", "ZADD k 1 a -0.1 b inf c -inf d -0 e 1.7976931348623157e308 " + long},
+		{"skiplist", "ZADD k -5 " + long + " -0 d"},
 		{"skiplist", "EVAL for|i=1,3000|do|redis.call('zadd','k',i/3,i)|end 0"},
 		{"stream", "XADD k 5-1 f v g 2"},
 		{"stream", "EVAL for|i=1,500|do|redis.call('xadd','k',i..'-'..i%3,'f',i,i%7==0|and|'h'|or|'g','v')|end|redis.call('xdel','k','3-0','500-2')|redis.call('xgroup','create','k','one','10-0')|redis.call('xgroup','create','k','two','0','entriesread','0')" +

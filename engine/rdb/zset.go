@@ -152,6 +152,21 @@ func storeZSet(t *engine.Txn, k engine.Key, v *Value) error {
 	if err != nil {
 		return err
 	}
+	// Redis chooses the encoding when it has read all members. It matters for a score of -0.
+	n, longest := 0, []byte(nil)
+	err = v.eachScored(func(member []byte, _ float64) error {
+		n++
+		if len(member) > len(longest) {
+			longest = member
+		}
+		return nil
+	})
+	if err == nil {
+		err = z.Expect(n, longest)
+	}
+	if err != nil {
+		return err
+	}
 	err = v.eachScored(func(member []byte, score float64) error {
 		added, err := z.Add(member, score, 0)
 		if err == nil && !added.New {

@@ -1,0 +1,6 @@
+//go:build cgo
+
+package engine
+
+// pebbleUsesC: see Options.OutsideHeap.
+const pebbleUsesC = true
