@@ -49,11 +49,12 @@ func (x *executor) serveWaiters() {
 	blocking := x.blocking
 	x.waking, x.blocking = true, false
 	for len(x.toServe) > 0 {
-		if b.Serving() || !x.serveQueue(x.toServe[0]) {
-			b.Later(x.toServe)
+		q := x.toServe[0]
+		x.toServe = slices.Delete(x.toServe, 0, 1)
+		if b.Serving() || !x.serveQueue(q) {
+			b.Later(slices.Insert(x.toServe, 0, q))
 			break
 		}
-		x.toServe = slices.Delete(x.toServe, 0, 1)
 	}
 	clear(x.toServe)
 	x.toServe = x.toServe[:0]

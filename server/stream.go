@@ -55,6 +55,10 @@ func (x *executor) callInPieces(p *pieces, cmd *command.Command, args [][]byte) 
 	defer p.end()
 	took = x.callWith(p.c, cmd, args, x.txn, p.arm)
 	p.done = true
+	if err := x.ctx.Torn; err != nil && !p.over {
+		x.srv.log.Error("a reply could not be finished; the connection is closed", "client", p.c.Addr, "command", cmd.Name, "err", err)
+		p.giveUp()
+	}
 	if p.over {
 		return took, cut
 	}
@@ -81,15 +85,26 @@ func (p *pieces) spill() {
 			p.began = true
 			p.over = !p.x.mayBegin(c)
 		}
-		p.over = p.over || !p.send()
-		if p.over {
-			c.killed.Store(true)
+		if p.over = p.over || !p.send(); p.over {
+			p.giveUp()
 			p.txn.Abort()
 		}
 	}
-	c.Out.Buf = c.Out.Buf[:p.begin]
-	c.sent = p.begin
+	p.clear()
 	p.x.ctx.Away += max(time.Since(start), 1)
+}
+
+// giveUp has the connection end without the rest of the reply.
+func (p *pieces) giveUp() {
+	p.over = true
+	p.c.killed.Store(true)
+	p.clear()
+}
+
+// clear drops what has been written of the reply and is sent, or won't be.
+func (p *pieces) clear() {
+	p.c.Out.Buf = p.c.Out.Buf[:p.begin]
+	p.c.sent = p.begin
 }
 
 // mayBegin waits until nothing holds back what was rendered.
@@ -112,6 +127,7 @@ func (p *pieces) end() {
 	}
 	p.txn.Attach()
 	p.x.node.Enter()
+	p.x.serving = p.x.node.Serving()
 }
 
 // send hands everything to the socket.
@@ -121,7 +137,7 @@ func (p *pieces) send() bool {
 	if l := s.conf.ClientOutputLimit(config.ClassNormal); l.Soft > 0 {
 		limit = l.SoftFor
 	}
-	began, waiting := time.Now(), false
+	began, taken, waiting := time.Now(), 0, false
 	defer func() {
 		s.count(c)
 		if waiting {
@@ -129,11 +145,17 @@ func (p *pieces) send() bool {
 		}
 	}()
 	for c.pending() > 0 {
+		if p.mustEnd() {
+			return false
+		}
 		n, err := c.home.push(c, pieceWait)
 		if err != nil {
 			return false
 		}
 		c.sent += n
+		if taken += n; taken >= outputBurst {
+			began, taken = time.Now(), 0
+		}
 		s.node.Stats.NetOutput.Add(uint64(n))
 		s.node.Stats.Writes.Add(1)
 		if c.pending() == 0 {
@@ -145,23 +167,25 @@ func (p *pieces) send() bool {
 			p.x.standIn(true)
 			c.publishBuffers()
 		}
-		if time.Since(began) > limit || s.outgoing.Load() > outputBudget {
+		if time.Since(began) > limit || s.outgoing.Load() > outputBudget && c.pending() > outputBacklog/16 {
 			s.node.Stats.ClientOutLimit.Add(1)
 			s.log.Warn("client closed: it does not read a large reply fast enough", "client", c.Addr, "bytes", c.pending())
 			return false
 		}
-		select {
-		case <-p.x.store.Closing():
-			return false
-		case <-s.node.Context().Done():
-			return false
-		default:
-		}
-		if c.killed.Load() {
-			return false
-		}
 	}
 	return true
+}
+
+// mustEnd says that the store or the node is about to be closed, or that the connection was killed.
+func (p *pieces) mustEnd() bool {
+	select {
+	case <-p.x.store.Closing():
+		return true
+	case <-p.x.srv.node.Context().Done():
+		return true
+	default:
+		return p.c.killed.Load()
+	}
 }
 
 // limitReplies has the connection end when its replies become longer than any may be.

@@ -1,12 +1,19 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/cairndb/cairn/engine"
 	"github.com/cairndb/cairn/tools/poll"
 	"github.com/cairndb/cairn/tools/wire"
 )
@@ -136,7 +143,7 @@ func TestStalledReader(t *testing.T) {
 // TestStalledReaderClosed: the soft output limit, and CLIENT KILL, end a connection that does not read a large reply.
 func TestStalledReaderClosed(t *testing.T) {
 	allDrivers(t, func(t *testing.T, s setup) {
-		s.args = append(s.args, "--client-output-buffer-limit", "normal 0 1 1")
+		s.args = append(s.args, "--client-output-buffer-limit", "normal 0 1 3")
 		srv := start(t, s)
 		c := srv.dial()
 		fillLarge(t, c, 4000, 4<<10, "g")
@@ -150,5 +157,38 @@ func TestStalledReaderClosed(t *testing.T) {
 			t.Fatal(v, err)
 		}
 		poll.Until(t, "the reader is killed", func() bool { return srv.outgoing.Load() == 0 })
+	})
+}
+
+// faultyReads makes reads of the store's files fail.
+type faultyReads struct{ on atomic.Bool }
+
+func (f *faultyReads) String() string { return "faulty reads" }
+
+func (f *faultyReads) MaybeError(op errorfs.Op) error {
+	if f.on.Load() && op.Kind == errorfs.OpFileReadAt && strings.Contains(op.Path, "store") {
+		return errors.New("injected: input/output error")
+	}
+	return nil
+}
+
+// TestTornReply: when the disk fails in the midst of a large reply the connection ends: what follows could not be told from the rest of the reply.
+func TestTornReply(t *testing.T) {
+	allDrivers(t, func(t *testing.T, s setup) {
+		fault := &faultyReads{}
+		s.store = func(o *engine.Options) { o.FS, o.CacheBytes = errorfs.Wrap(vfs.NewMem(), fault), 1<<20 }
+		srv := start(t, s)
+		c := srv.dial()
+		fillLarge(t, c, 2000, 4<<10, "l")
+		expect(t, c, "SAVE", "+OK")
+		reader := stall(t, srv, "LRANGE l 0 -1", 1)
+		send(t, reader, "PING")
+		fault.on.Store(true)
+		if v, err := reader.Receive(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%d elements, %v", len(v.Elems), err)
+		}
+		poll.Until(t, "the connection is gone", func() bool { return srv.outgoing.Load() == 0 })
+		fault.on.Store(false)
+		expect(t, c, "PING", "+PONG")
 	})
 }

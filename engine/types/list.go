@@ -41,6 +41,8 @@ const (
 const (
 	// pointReads is up to how many elements that lie side by side are read one by one: for more a walk costs less.
 	pointReads = 6
+	// pointBytes bounds what they take: what is walked can be sent while it is read.
+	pointBytes = 1 << 20
 	// rangeDelete is from how many elements on that lie side by side they are deleted as a range.
 	rangeDelete = 256
 )

@@ -69,7 +69,7 @@ func (l *List) each(i, n int64, reverse bool, fn func(at uint64, e []byte) bool)
 		return nil
 	case !l.spread():
 		return l.eachPacked(i, n, reverse, fn)
-	case n == 1 || l.regular() && n <= pointReads:
+	case n == 1 || l.regular() && n <= pointReads && uint64(n)*(l.rec.Bytes/uint64(l.Len())) <= pointBytes:
 		return l.eachPoint(i, n, reverse, fn)
 	}
 	from, last := l.head, l.tail

@@ -40,7 +40,7 @@ const (
 	partSize  = 256
 	// blockSize is how many groups the halves of a divided block have.
 	blockSize = 256
-	// OrderFrom is from how many elements on a collection has an order: fewer are walked.
+	// orderFrom is from how many elements on a collection has an order: fewer are walked.
 	orderFrom = 2 * partSize
 	// groupBytes is about what a group or a part takes in memory beside its key.
 	groupBytes = 80
@@ -196,10 +196,10 @@ func (o *order) markerSize(g *orderGroup) int64 {
 	return subSize(o.marker(g.first), value[:binary.PutUvarint(value[:], uint64(g.count))])
 }
 
-// grew notes what a new group or part takes.
-func (o *order) grew(first string) {
+// resized notes what a new group or part takes, or what some no longer take.
+func (o *order) resized(by int) {
 	o.blocks.mu.Lock()
-	o.blocks.bytes += len(first) + groupBytes
+	o.blocks.bytes += by
 	bytes := o.blocks.bytes
 	o.blocks.mu.Unlock()
 	o.txn.SetDerived(o.slot, o.id, o.blocks, bytes)
@@ -263,7 +263,7 @@ func (o *order) addToPart(g *orderGroup, key []byte, delta int64) error {
 	right := orderGroup{first: string(first), count: p.count - half}
 	p.count = half
 	g.parts = slices.Insert(g.parts, i+1, right)
-	o.grew(right.first)
+	o.resized(len(right.first) + groupBytes)
 	return nil
 }
 
@@ -319,7 +319,7 @@ func (o *order) divide(at, i int) (int64, error) {
 	if len(b.groups) >= 2*blockSize {
 		o.blocks.divide(at)
 	}
-	o.grew(right.first)
+	o.resized(len(right.first) + groupBytes)
 	n, err := o.put(&left)
 	if err != nil {
 		return 0, err
@@ -378,7 +378,9 @@ func (o *order) join(at, i int) (size int64, joined bool, err error) {
 		return 0, false, nil
 	}
 	size -= o.markerSize(&left.groups[j])
+	before := partsBytes(left.groups[j].parts) + partsBytes(g.parts) + len(g.first) + groupBytes
 	left.groups[j].parts = joinParts(&left.groups[j], &g)
+	o.resized(partsBytes(left.groups[j].parts) - before)
 	left.groups[j].count += g.count
 	left.sum += g.count
 	b.sum -= g.count
@@ -391,6 +393,13 @@ func (o *order) join(at, i int) (size int64, joined bool, err error) {
 	}
 	n, err := o.put(&left.groups[j])
 	return size + n, true, err
+}
+
+func partsBytes(parts []orderGroup) (n int) {
+	for i := range parts {
+		n += len(parts[i].first) + groupBytes
+	}
+	return n
 }
 
 // joinParts returns the parts of two groups as those of one, nil if they are not known. Empty ones go.

@@ -101,6 +101,7 @@ func (s *String) Each(from, to int64, fn func(off int64, p []byte) bool) error {
 	err := s.txn.ScanSub(s.key.Slot, s.rec.ID, chunkKey(&sub, from/ChunkSize), func(sub, chunk []byte) bool {
 		start := int64(binary.BigEndian.Uint32(sub)) * ChunkSize
 		if start >= to {
+			fill(to)
 			return false
 		}
 		fill(start)

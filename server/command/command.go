@@ -157,6 +157,8 @@ type Ctx struct {
 	Pieces func()
 	// Away is how long the command has waited for its client to take a part of the reply, not 0 if a part has been sent.
 	Away time.Duration
+	// Torn is the error that a command met when a part of its reply had been sent.
+	Torn error
 }
 
 // inPieces lets the rest of the reply be sent while it is written. Its header stands; what follows comes, in order, from the transaction's next walk, and

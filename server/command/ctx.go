@@ -19,8 +19,15 @@ func (c *Ctx) key(name []byte) engine.Key {
 	return engine.Key{Slot: keys.Slot(name), DB: c.Node.Store.DB(c.DB), Name: name}
 }
 
-// Fail writes err as a RESP error (engine.ErrReadOnly → MISCONF, types.ErrWrongType → WRONGTYPE, …).
-func (c *Ctx) Fail(err error) { c.Out.Error(ErrorText(err)) }
+// Fail writes err as a RESP error (engine.ErrReadOnly → MISCONF, types.ErrWrongType → WRONGTYPE, …). When a part of the reply has been sent, it can't be told
+// any more: the connection ends.
+func (c *Ctx) Fail(err error) {
+	if c.Away > 0 {
+		c.Torn = err
+		return
+	}
+	c.Out.Error(ErrorText(err))
+}
 
 // ErrorText is the RESP error that tells a client about err.
 func ErrorText(err error) string {

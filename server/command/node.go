@@ -194,6 +194,10 @@ func (n *Node) run(c *Ctx) (took time.Duration) {
 		}
 		n.Stats.countError(c.Out.Buf[reply+1:])
 	}
+	if c.Torn != nil {
+		failed = true
+		n.Stats.countError([]byte(ErrorText(c.Torn)))
+	}
 	n.Stats.of(c.Cmd).record(took, failed, n.Config.LatencyTracking())
 	n.observe(c, took)
 	return took

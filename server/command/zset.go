@@ -428,5 +428,6 @@ func zscan(c *Ctx) {
 func (c *Ctx) insertArray(begin, n int) {
 	var head resp.Writer
 	head.Array(n)
+	begin = min(begin, len(c.Out.Buf)) // a reply that is too long was cut, and its connection ends
 	c.Out.Buf = slices.Insert(c.Out.Buf, begin, head.Buf...)
 }
