@@ -49,7 +49,7 @@ var All = []Difference{
 		Name:     "large replies",
 		Commands: "get getrange hgetall hkeys hvals lpop lrange rpop smembers spop substr zpopmax zpopmin zrange zrangebylex zrangebyscore zrevrange zrevrangebylex zrevrangebyscore",
 		What:     "A large reply of a read of one key is sent while it is written: `client-output-buffer-limit` bounds what waits of it, 256 KiB or an element, not its length. A client that takes less than 256 KiB in a minute, or in the seconds of its soft limit, is closed; so is one whose reply can't be finished because of damage on the disk, and one with more than 1 GiB of replies that could not be sent yet: what it has popped by such a command is gone.",
-		Why:  "Redis has the whole reply in memory.",
+		Why:      "Redis has the whole reply in memory.",
 	},
 	{
 		Name: "small sets",
