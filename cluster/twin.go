@@ -180,13 +180,13 @@ func (c *Cluster) withdraw(peer string) {
 	if t.twins.lost {
 		return
 	}
-	c.log.Error("cluster: ANOTHER PROCESS RUNS WITH THIS NODE'S ID, and longer than this one: this one serves nothing. "+
-		"Was a data folder copied? Stop this process; to make a new node of its folder, empty it with CLUSTER RESET HARD",
-		"node", t.self, "other", peer)
 	t.twins.lost = true
 	c.withdrawn.Store(true)
 	t.judge(now())
 	c.show()
+	c.log.Error("cluster: ANOTHER PROCESS RUNS WITH THIS NODE'S ID, and longer than this one: this one serves nothing. "+
+		"Was a data folder copied? Stop this process; to make a new node of its folder, empty it with CLUSTER RESET HARD",
+		"node", t.self, "other", peer)
 	c.spawn(func() {
 		if c.withdrawn.Load() {
 			c.stopGossip()
