@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -37,34 +38,47 @@ func threeAndOne(t *testing.T) []*testnode.Node {
 
 // asks is a connection to a node whose answers are waited for.
 type asks struct {
-	t    *testing.T
-	conn *wire.Conn
+	t     *testing.T
+	node  *testnode.Node
+	first []string // what a new connection begins with
+	conn  *wire.Conn
 }
 
-func ask(t *testing.T, n *testnode.Node, first ...string) asks {
+func ask(t *testing.T, n *testnode.Node, first ...string) *asks {
 	t.Helper()
-	conn, err := n.Dial()
+	a := &asks{t: t, node: n, first: first}
+	a.dial()
+	return a
+}
+
+func (a *asks) dial() {
+	a.t.Helper()
+	conn, err := a.node.Dial()
 	if err != nil {
-		t.Fatal(err)
+		a.t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
-	if len(first) > 0 {
-		if _, err := conn.Must(first...); err != nil {
-			t.Fatal(err)
+	a.t.Cleanup(func() { _ = conn.Close() })
+	a.conn = conn
+	if len(a.first) > 0 {
+		if _, err := conn.Must(a.first...); err != nil {
+			a.t.Fatal(err)
 		}
 	}
-	return asks{t, conn}
 }
 
 // gets waits until a command is answered so, and meets no other answers than that and those that may come before. What ends in a space is the beginning of
-// an answer.
-func (a asks) gets(command, want string, before ...string) {
+// an answer. A primary whose lease ends between a command and its reply closes the connection: then there is a new one.
+func (a *asks) gets(command, want string, before ...string) {
 	a.t.Helper()
 	is := func(got, want string) bool {
 		return got == want || strings.HasSuffix(want, " ") && strings.HasPrefix(got, want)
 	}
 	poll.Succeeds(a.t, 60*time.Second, func() error {
 		v, err := a.conn.Do(strings.Fields(command)...)
+		if errors.Is(err, io.EOF) {
+			a.dial()
+			return fmt.Errorf("%s: %w", command, err)
+		}
 		if err != nil {
 			a.t.Fatalf("%s: %v", command, err)
 		}
